@@ -1,0 +1,149 @@
+// What the store knows: images, versions, layers, stations, sessions, parameters. An SQLite file,
+// STORE/catalogue.sqlite; every change is one transaction, durable when the call returns.
+//
+// Thread safety: all public functions may be called from any thread; one mutex serializes them.
+// The catalogue keeps records. It neither opens nor removes data files, and knows no live session.
+// Times are seconds since 1970, UTC. Sizes are bytes. Functions throw Error: ENOENT for what is
+// unknown, EEXIST for a name taken, EBUSY for what is in use, EINVAL for bad values, all with
+// a sentence that names the thing and says what to do.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/sqlite.hpp"
+#include "store/destination.hpp"
+
+namespace plydisk {
+
+// Raised when a store cannot be read by older programs; newer ones are refused (EPROTONOSUPPORT).
+inline constexpr int store_format = 1;
+
+struct ImageRecord {
+  std::string name;
+  std::uint64_t size = 0;
+  std::string backing;            // path of the backing, absolute, or relative to the store
+  bool linked = false;            // the backing lies outside the store and is not ours to remove
+  std::string description;
+  std::optional<Destination> writes;  // default of its sessions
+  std::int64_t created = 0;
+  unsigned published = 1;         // version number
+  // What the backing was when it was last ours: to notice changes behind our back.
+  std::uint64_t backing_size = 0;
+  std::int64_t backing_mtime_ns = 0;  // 0: not checked (block devices)
+  bool backing_dirty = false;     // a `direct` session is or was writing: mtime proves nothing
+};
+
+struct VersionRecord {
+  std::string image;
+  unsigned number = 1;
+  std::string state;              // "published", "frozen"
+  std::int64_t created = 0;
+  std::vector<std::string> layers;  // uuids, oldest first; none: the backing alone
+};
+
+struct LayerRecord {
+  std::string uuid;
+  std::string image;
+  std::string parent;             // uuid of the layer below, or empty: the image version
+  std::string session;            // id of the session that it belongs to; empty for a version's
+  int position = 0;               // in its session's stack, 0 is the oldest
+  Destination destination = Destination::server_volatile;
+  std::string kind;               // "data" or "pass"
+  std::string state;              // "writing" or "frozen"
+  std::uint64_t size = 0;         // of the disk
+  std::int64_t created = 0;
+};
+
+struct StationRecord {
+  std::string name;
+  std::optional<std::string> image;
+  std::optional<Destination> writes;
+  std::vector<std::string> allow;  // CIDRs; empty: from anywhere
+  std::string comment;
+  std::int64_t created = 0;
+};
+
+// One operating session, or, when `ended` is set, the persistent layers that it left for the next.
+struct SessionRecord {
+  std::string id;
+  std::string station;            // empty: anonymous
+  std::string image;
+  unsigned version = 1;
+  std::string token;              // from the export name, may be empty
+  std::string peer;               // address of the last connection, or "unix"
+  std::string boot;               // boot id of the server's machine when it was made
+  Destination writes = Destination::server_volatile;
+  std::int64_t started = 0;
+  std::int64_t ended = 0;         // 0: live, or waiting for its station
+};
+
+struct HistoryRecord {
+  std::int64_t at = 0;
+  std::string event;              // "started", "redirected", "carried", "resumed", …
+  std::string detail;
+};
+
+class Catalogue {
+ public:
+  // Creates STORE/catalogue.sqlite; EEXIST if there is one.
+  static void create(const std::filesystem::path& store);
+  // Checks the database (quick_check) and its format. ENOENT tells to run `plydisk init`.
+  explicit Catalogue(const std::filesystem::path& store);
+
+  std::vector<ImageRecord> images();
+  std::optional<ImageRecord> find_image(const std::string& name);
+  ImageRecord image(const std::string& name);  // ENOENT lists the nearest names
+  // Adds the image together with its version 1.
+  void add_image(const ImageRecord& image);
+  void update_image(const ImageRecord& image);
+  // Removes it with its versions and their layers' records; EBUSY while sessions or stations refer to it.
+  void remove_image(const std::string& name);
+
+  std::vector<VersionRecord> versions(const std::string& image);
+  VersionRecord version(const std::string& image, unsigned number);
+  // Adds a version, its layers (records must be given, oldest first), in one transaction.
+  void add_version(const VersionRecord& version, const std::vector<LayerRecord>& layers);
+
+  std::vector<LayerRecord> layers();
+  std::optional<LayerRecord> find_layer(const std::string& uuid);
+  // The layers of a session's stack, oldest first.
+  std::vector<LayerRecord> session_layers(const std::string& session);
+
+  std::vector<StationRecord> stations();
+  std::optional<StationRecord> find_station(const std::string& name);
+  StationRecord station(const std::string& name);
+  void add_station(const StationRecord& station);
+  void update_station(const StationRecord& station);
+  // EBUSY while a session is live or persistent layers lie here.
+  void remove_station(const std::string& name);
+
+  std::vector<SessionRecord> sessions();
+  std::optional<SessionRecord> find_session(const std::string& id);
+  // The session of this station on this image (live or ended), newest first.
+  std::optional<SessionRecord> session_of(const std::string& station, const std::string& image);
+  // In one transaction: inserts or replaces the session, sets its stack to `layers` (oldest first;
+  // positions and parents are taken as given), removes the records of layers that it had and that
+  // are not in `layers`, and adds to its history.
+  void save_session(const SessionRecord& session, const std::vector<LayerRecord>& layers,
+                    const std::vector<HistoryRecord>& events = {});
+  // Removes the session, its layers' records and its history.
+  void remove_session(const std::string& id);
+  std::vector<HistoryRecord> history(const std::string& session);
+
+  // Stored value, or the parameter's default.
+  std::string parameter(const std::string& name);
+  // Checks the name and the value first.
+  void set_parameter(const std::string& name, const std::string& value);
+
+ private:
+  std::mutex mutex_;
+  Database db_;
+};
+
+}  // namespace plydisk

@@ -1,0 +1,134 @@
+// A store: a folder that holds images, layers and the catalogue, open in one process at a time.
+//
+//   STORE/lock               flock'ed by the process that has the store open; holds its pid
+//   STORE/catalogue.sqlite   records
+//   STORE/control            the server's control socket
+//   STORE/images/NAME/disk   the backing of an image that was copied in or made
+//   STORE/layers/UUID/       data, map, index.sqlite
+//
+// The administrator's verbs are here, each one transaction; so is the door for stations: connect().
+// Thread safety: every function may be called from any thread.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/progress.hpp"
+#include "store/catalogue.hpp"
+#include "store/names.hpp"
+
+namespace plydisk {
+
+class Disk;
+
+struct StoreOptions {
+  bool serve = false;      // sessions live here: background work runs, grace is counted
+  std::string boot_id;     // empty: the machine's; tests set it to play a reboot
+};
+
+struct Peer {
+  bool local = true;       // a Unix socket or a loopback address
+  std::string address;     // numeric, or "unix"
+};
+
+struct ImageStatus {
+  ImageRecord record;
+  std::string state;       // "ok", or the sentence that says why it is refused
+  std::uint64_t allocated = 0;  // bytes of the backing and of all layers of its versions
+  unsigned sessions = 0;   // live ones
+};
+
+struct SessionStatus {
+  SessionRecord record;
+  std::string state;       // "live", "waiting" (no connection, in its grace), "at-rest"
+  bool persistent = false;  // whether what is written now survives
+  unsigned connections = 0;
+  std::vector<std::string> layers;  // uuids, newest first
+  std::uint64_t bytes_read = 0, bytes_written = 0, requests = 0, flushes = 0;  // since the server started
+};
+
+struct LayerStatus {
+  LayerRecord record;
+  std::uint64_t chunks = 0;     // that it holds
+  std::uint64_t allocated = 0;  // bytes of its files
+};
+
+struct RedirectOptions {
+  bool carry = false;  // first merge volatile layers down, so that everything survives
+  bool force = false;  // `direct` while layers hold writes that the image then lacks
+};
+
+struct RedirectResult {
+  std::string session;           // id
+  Destination from, to;
+  double pause_ms = 0;           // how long requests waited
+  std::uint64_t carried = 0;     // bytes
+  bool survives = false;         // whether what is written from now on survives the next boot
+};
+
+class Store {
+ public:
+  // Makes the folder if needed, and an empty store in it. EEXIST if there is one already.
+  static void init(const std::filesystem::path& directory);
+  // Takes the lock: EBUSY names the process that has it. EROFS for a store that can't be written.
+  static std::unique_ptr<Store> open(const std::filesystem::path& directory,
+                                     const StoreOptions& options = {});
+  virtual ~Store() = default;
+
+  virtual const std::filesystem::path& directory() const = 0;
+  // For reading records and for stations and parameters; images, layers and sessions are changed by
+  // the functions below alone.
+  virtual Catalogue& catalogue() = 0;
+
+  // Images. Exactly one of `size` and `from` is given. `link`: serve `from` where it lies.
+  struct NewImage {
+    std::string name;
+    std::optional<std::uint64_t> size;
+    std::string from;
+    bool link = false;
+    std::string description;
+  };
+  virtual ImageStatus create_image(const NewImage& image, const Progress& progress) = 0;
+  virtual std::vector<ImageStatus> images() = 0;
+  virtual ImageStatus image(const std::string& name) = 0;
+  virtual void remove_image(const std::string& name) = 0;
+  // Takes the backing as it is now after it was changed behind our back; EBUSY while overlays lie on it.
+  virtual ImageStatus accept_image(const std::string& name) = 0;
+
+  // EBUSY while a session is live or at rest.
+  virtual void remove_station(const std::string& name) = 0;
+
+  // Sessions: `session` is an id, or a station's name if it has one session alone, or IMAGE@STATION.
+  virtual std::vector<SessionStatus> sessions() = 0;
+  virtual SessionStatus session(const std::string& session) = 0;
+  // Ends a live session: its connections get errors, its volatile layers go. `discard`: the
+  // persistent ones too. One at rest can only be discarded (EINVAL says so).
+  virtual void end_session(const std::string& session, bool discard) = 0;
+  virtual RedirectResult redirect(const std::string& session, Destination destination,
+                                  const RedirectOptions& options, const Progress& progress) = 0;
+
+  // Layers. check: opens it, runs SQLite's integrity check, compares sizes, parent, index and data.
+  virtual std::vector<LayerStatus> layers() = 0;
+  virtual LayerStatus layer(const std::string& uuid) = 0;
+  // Returns the faults found, a sentence each; none: the layer is sound.
+  virtual std::vector<std::string> check_layer(const std::string& uuid) = 0;
+
+  // The door for stations. A connection keeps its session alive until it is destroyed.
+  class Connection {
+   public:
+    virtual ~Connection() = default;
+    virtual Disk& disk() = 0;
+    // Whether other connections may share this session, with flushes covering them all.
+    virtual bool multi_conn() const = 0;
+    virtual bool read_only() const = 0;
+  };
+  // Creates nothing durable: the first write does. Throws Error with the reason for a refusal.
+  virtual std::unique_ptr<Connection> connect(const ExportName& name, const Peer& peer,
+                                              bool read_only) = 0;
+};
+
+}  // namespace plydisk
