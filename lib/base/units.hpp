@@ -7,7 +7,7 @@
 
 namespace plydisk {
 
-inline constexpr std::uint64_t sector_size = 512;      // bytes
+inline constexpr std::uint64_t sector_size = 512;       // bytes
 inline constexpr std::uint64_t chunk_size = 64 * 1024;  // bytes
 inline constexpr unsigned chunk_sectors = chunk_size / sector_size;
 

@@ -1,0 +1,169 @@
+#include "base/file.hpp"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <vector>
+
+#include "base/error.hpp"
+
+namespace plydisk {
+
+std::atomic<StorageObserver*> storage_observer{nullptr};
+
+namespace {
+
+StorageObserver* observer() { return storage_observer.load(std::memory_order_acquire); }
+
+void sync_descriptor(const std::string& path, int fd) {
+  auto* const watch = observer();
+  if (watch != nullptr && watch->skip_sync(path)) return;
+  int result;
+  do {
+    result = ::fdatasync(fd);
+  } while (result != 0 && errno == EINTR);
+  if (result != 0) throw_errno("cannot sync " + path);
+  if (watch != nullptr) watch->on_sync(path);
+}
+
+}  // namespace
+
+void UniqueFd::reset(int fd) noexcept {
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = fd;
+}
+
+File File::open(const std::filesystem::path& path, int flags, unsigned mode) {
+  File file;
+  file.path_ = path.string();
+  auto* const watch = observer();
+  const bool creates =
+      watch != nullptr && (flags & O_CREAT) != 0 && ::access(path.c_str(), F_OK) != 0;
+  file.fd_ = UniqueFd(::open(path.c_str(), flags | O_CLOEXEC, mode));
+  if (!file.fd_) throw_errno("cannot open " + file.path_);
+  if (creates) watch->on_create(file.path_);
+  return file;
+}
+
+std::uint64_t File::size() const {
+  struct stat info {};
+  if (::fstat(fd(), &info) != 0) throw_errno("cannot stat " + path_);
+  if (!S_ISBLK(info.st_mode)) return static_cast<std::uint64_t>(info.st_size);
+  std::uint64_t bytes = 0;
+  if (::ioctl(fd(), BLKGETSIZE64, &bytes) != 0) throw_errno("cannot get the size of " + path_);
+  return bytes;
+}
+
+std::uint64_t File::allocated() const {
+  struct stat info {};
+  if (::fstat(fd(), &info) != 0) throw_errno("cannot stat " + path_);
+  return static_cast<std::uint64_t>(info.st_blocks) * 512;
+}
+
+void File::read(void* buffer, std::size_t length, std::uint64_t offset) const {
+  auto* out = static_cast<char*>(buffer);
+  while (length > 0) {
+    const ssize_t got = ::pread(fd(), out, length, static_cast<off_t>(offset));
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      throw_errno("cannot read " + path_);
+    }
+    if (got == 0) throw Error(EIO, path_ + " is shorter than it was: it was truncated");
+    out += got;
+    offset += static_cast<std::uint64_t>(got);
+    length -= static_cast<std::size_t>(got);
+  }
+}
+
+void File::write(const void* buffer, std::size_t length, std::uint64_t offset) const {
+  const auto* in = static_cast<const std::byte*>(buffer);
+  if (auto* const watch = observer()) watch->on_write(path_, offset, {in, length});
+  while (length > 0) {
+    const ssize_t put = ::pwrite(fd(), in, length, static_cast<off_t>(offset));
+    if (put < 0) {
+      if (errno == EINTR) continue;
+      throw_errno("cannot write " + path_);
+    }
+    in += put;
+    offset += static_cast<std::uint64_t>(put);
+    length -= static_cast<std::size_t>(put);
+  }
+}
+
+void File::punch(std::uint64_t offset, std::uint64_t length) const {
+  if (length == 0) return;
+  if (auto* const watch = observer()) watch->on_punch(path_, offset, length);
+  if (::fallocate(fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                  static_cast<off_t>(length)) == 0)
+    return;
+  if (errno != EOPNOTSUPP && errno != ENOSYS && errno != ENODEV)
+    throw_errno("cannot deallocate a range of " + path_);
+  zero(offset, length, false);
+}
+
+void File::zero(std::uint64_t offset, std::uint64_t length, bool may_punch) const {
+  if (length == 0) return;
+  if (may_punch) return punch(offset, length);
+  if (auto* const watch = observer()) watch->on_punch(path_, offset, length);
+  if (::fallocate(fd(), FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                  static_cast<off_t>(length)) == 0)
+    return;
+  if (errno != EOPNOTSUPP && errno != ENOSYS && errno != ENODEV)
+    throw_errno("cannot zero a range of " + path_);
+  static const std::vector<std::byte> zeros(1 << 20);
+  while (length > 0) {
+    const auto piece = static_cast<std::size_t>(std::min<std::uint64_t>(length, zeros.size()));
+    write(zeros.data(), piece, offset);
+    offset += piece;
+    length -= piece;
+  }
+}
+
+void File::truncate(std::uint64_t size) const {
+  if (auto* const watch = observer()) watch->on_truncate(path_, size);
+  if (::ftruncate(fd(), static_cast<off_t>(size)) != 0) throw_errno("cannot resize " + path_);
+}
+
+void File::sync_data() const { sync_descriptor(path_, fd()); }
+
+void sync_directory(const std::filesystem::path& directory) {
+  const UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) throw_errno("cannot open " + directory.string());
+  if (::fsync(fd.get()) != 0) throw_errno("cannot sync " + directory.string());
+  if (auto* const watch = observer()) watch->on_sync_directory(directory.string());
+}
+
+void create_directory_durably(const std::filesystem::path& directory) {
+  if (::mkdir(directory.c_str(), 0700) != 0) throw_errno("cannot create " + directory.string());
+  if (auto* const watch = observer()) watch->on_create(directory.string());
+  sync_directory(directory.parent_path());
+}
+
+void remove_tree(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (auto* const watch = observer()) {
+    for (std::filesystem::recursive_directory_iterator it(path, ignored), end; it != end;
+         it.increment(ignored))
+      if (it->is_regular_file(ignored)) watch->on_remove(it->path().string());
+    watch->on_remove(path.string());
+  }
+  std::error_code failed;
+  std::filesystem::remove_all(path, failed);
+  if (failed) throw_errno(failed.value(), "cannot remove " + path.string());
+}
+
+std::string read_text_file(const std::filesystem::path& path) {
+  std::ifstream in(path);
+  if (!in) throw_errno("cannot read " + path.string());
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+}  // namespace plydisk
