@@ -1,0 +1,43 @@
+// What lies at the bottom of a disk.
+//
+// Thread safety: all functions from any thread. Offsets and lengths are bytes, of any alignment,
+// inside size(). Functions throw Error.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace plydisk {
+
+class Backing {
+ public:
+  virtual ~Backing() = default;
+  // Bytes; a multiple of the sector size, so the last sector of an odd file is filled with zeros.
+  virtual std::uint64_t size() const noexcept = 0;
+  virtual std::string describe() const = 0;
+  virtual void read(void* buffer, std::size_t length, std::uint64_t offset) const = 0;
+  virtual void prefetch(std::uint64_t offset, std::uint64_t length) const = 0;
+  // Calls fn(offset, length, is_zero) over the range, in order, without gaps.
+  using ExtentFn = std::function<void(std::uint64_t, std::uint64_t, bool)>;
+  virtual void for_each_extent(std::uint64_t offset, std::uint64_t length,
+                               const ExtentFn& fn) const = 0;
+
+  // Takes the backing for this process alone. EBUSY: others use it; EROFS, EACCES: it can't be
+  // written.
+  virtual void open_for_writing() = 0;
+  virtual void close_for_writing() noexcept = 0;
+  // These need open_for_writing().
+  virtual void write(const void* buffer, std::size_t length, std::uint64_t offset) = 0;
+  virtual void zero(std::uint64_t offset, std::uint64_t length, bool may_punch) = 0;
+  // Makes everything written before durable.
+  virtual void flush() = 0;
+};
+
+// A regular file, a block device or an optical drive. Errors: ENOENT, EACCES, EINVAL (empty, or not
+// such a thing), EBUSY (another process writes to it).
+std::shared_ptr<Backing> open_file_backing(const std::string& path);
+
+}  // namespace plydisk

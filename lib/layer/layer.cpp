@@ -1,0 +1,245 @@
+#include "layer/layer.hpp"
+
+#include <fcntl.h>
+
+#include <algorithm>
+
+#include "base/error.hpp"
+#include "base/file.hpp"
+
+namespace plydisk {
+
+namespace {
+
+// The longest range that is zeroed under its locks at once.
+constexpr std::uint64_t zero_slice_sectors = 1024 * chunk_sectors;
+
+void make_folder(const std::filesystem::path& folder, Durability durability) {
+  if (durability == Durability::durable) return create_directory_durably(folder);
+  std::error_code error;
+  std::filesystem::create_directory(folder, error);
+  if (error) throw_errno(error.value(), "cannot create " + folder.string());
+}
+
+}  // namespace
+
+std::shared_ptr<Layer> Layer::create(const std::filesystem::path& folder,
+                                     const LayerIdentity& identity, const LayerOptions& options) {
+  make_folder(folder, options.durability);
+  try {
+    const File data = File::open(folder / data_name, O_RDWR | O_CREAT | O_EXCL);
+    data.truncate(identity.disk_size);
+    if (options.durability == Durability::durable) data.sync_data();
+    SectorIndex::create(folder / SectorIndex::file_name, identity, options.durability);
+    // Last of all, so that an unfinished folder is never taken for a layer.
+    ChunkMap(folder / map_name, identity.uuid, identity.disk_size, options.boot_id).seal();
+    if (options.durability == Durability::durable) sync_directory(folder);
+    return std::make_shared<Layer>(folder, identity, options);
+  } catch (...) {
+    std::error_code ignored;
+    std::filesystem::remove_all(folder, ignored);
+    throw;
+  }
+}
+
+std::shared_ptr<Layer> Layer::open(const std::filesystem::path& folder,
+                                   const LayerIdentity& identity, const LayerOptions& options) {
+  return std::make_shared<Layer>(folder, identity, options);
+}
+
+Layer::Layer(const std::filesystem::path& folder, const LayerIdentity& identity,
+             const LayerOptions& options)
+    : folder_(folder),
+      identity_(identity),
+      kind_(options.kind),
+      durability_(options.durability),
+      sync_backing_(options.sync_backing),
+      dirty_(chunk_count(identity.disk_size)) {
+  File data = File::open(folder / data_name, O_RDWR);
+  if (data.size() < identity.disk_size)
+    throw Error(EUCLEAN, data.path() + " was truncated: it has " + std::to_string(data.size()) +
+                             " bytes instead of " + std::to_string(identity.disk_size) +
+                             "; restore it from a backup or discard the layer");
+  data_ = std::make_unique<MappedFile>(std::move(data), identity.disk_size);
+  index_ = std::make_unique<SectorIndex>(folder / SectorIndex::file_name, identity, durability_);
+  map_ = std::make_unique<ChunkMap>(folder / map_name, identity.uuid, identity.disk_size,
+                                    options.boot_id);
+  if (map_->believed())
+    find_unsaved_changes();
+  else
+    restore_map();
+}
+
+// After a reboot: the index is the truth, and the data of pending records may be missing.
+void Layer::restore_map() {
+  if (durability_ == Durability::process)
+    throw Error(ESTALE, folder_.string() + " is a volatile layer from before a reboot");
+  index_->load([this](const ChunkChange& row) {
+    ChunkEntry& entry = map_->ensure(row.chunk);
+    for (unsigned w = 0; w < 2; ++w) {
+      entry.valid[w] = row.state.valid.word[w];
+      entry.zero[w] = row.state.zero.word[w];
+    }
+  });
+  if (index_->pending_bytes() > 0) {
+    index_->load_pending([this](std::uint64_t sector, std::span<const std::byte> bytes) {
+      data_->file().write(bytes.data(), bytes.size(), sector * sector_size);
+    });
+    data_->file().sync_data();
+    index_->commit({}, {}, true);
+  }
+  map_->seal();
+}
+
+// After a crash of the process the map knows more than the index. What it knows more is dirty.
+void Layer::find_unsaved_changes() {
+  std::vector<ChunkChange> saved;
+  index_->load([&](const ChunkChange& row) { saved.push_back(row); });
+  auto row = saved.cbegin();
+  map_->for_each([&](std::uint64_t chunk, const ChunkState& state) {
+    while (row != saved.cend() && row->chunk < chunk) ++row;
+    if (row == saved.cend() || row->chunk != chunk || row->state != state) dirty_.mark(chunk);
+  });
+  rewritten_.store(true);
+}
+
+bool Layer::empty() const {
+  bool found = false;
+  map_->for_each([&](std::uint64_t, const ChunkState&) { found = true; });
+  return !found;
+}
+
+void Layer::require_running() const {
+  if (stopped_.load(std::memory_order_relaxed))
+    throw Error(EIO, folder_.string() + " was stopped after a sync failed; restart the server");
+}
+
+void Layer::write(const void* buffer, std::size_t length, std::uint64_t offset) {
+  require_running();
+  const std::uint64_t chunk = offset / chunk_size;
+  ChunkEntry& entry = map_->ensure(chunk);
+  data_->file().write(buffer, length, offset);
+
+  const SectorSet sectors =
+      SectorSet::range(static_cast<unsigned>(offset % chunk_size / sector_size),
+                       static_cast<unsigned>(length / sector_size));
+  bool changed = false;
+  bool rewrote = false;
+  for (unsigned w = 0; w < 2; ++w) {
+    const std::uint64_t mask = sectors.word[w];
+    if (mask == 0) continue;
+    const std::uint64_t zero = entry.zero[w].load(std::memory_order_acquire);
+    const std::uint64_t valid = entry.valid[w].load(std::memory_order_acquire);
+    rewrote |= (valid & ~zero & mask) != 0;
+    if ((~valid & mask) != 0) entry.valid[w].fetch_or(mask, std::memory_order_release);
+    if ((zero & mask) != 0) entry.zero[w].fetch_and(~mask, std::memory_order_release);
+    changed |= ((~valid | zero) & mask) != 0;
+  }
+  if (rewrote && !rewritten_.load()) rewritten_.store(true);
+  if (changed) dirty_.mark(chunk);
+}
+
+void Layer::mark_pass(std::uint64_t chunk, const SectorSet& sectors) {
+  require_running();
+  ChunkEntry& entry = map_->ensure(chunk);
+  bool changed = false;
+  for (unsigned w = 0; w < 2; ++w) {
+    const std::uint64_t before = entry.zero[w].fetch_or(sectors.word[w], std::memory_order_release);
+    changed |= (~before & sectors.word[w]) != 0;
+  }
+  rewritten_.store(true);
+  if (changed) dirty_.mark(chunk);
+}
+
+void Layer::zero(std::uint64_t offset, std::uint64_t length) {
+  require_running();
+  std::uint64_t sector = offset / sector_size;
+  const std::uint64_t end = sector + length / sector_size;
+  while (sector < end) {
+    const std::uint64_t slice_end =
+        std::min(end, (sector / zero_slice_sectors + 1) * zero_slice_sectors);
+    zero_slice(sector, slice_end - sector);
+    sector = slice_end;
+  }
+}
+
+void Layer::zero_slice(std::uint64_t first_sector, std::uint64_t sectors) {
+  const std::uint64_t first = first_sector / chunk_sectors;
+  const std::uint64_t last = (first_sector + sectors - 1) / chunk_sectors;
+  std::uint64_t stripes = 0;
+  for (std::uint64_t chunk = first; chunk <= last && chunk < first + chunk_locks_.size(); ++chunk)
+    stripes |= 1ULL << (chunk % chunk_locks_.size());
+  for (std::uint64_t chunk = first; chunk <= last; ++chunk) map_->ensure(chunk);
+
+  // In rising order: two slices can't wait for each other.
+  for (std::uint64_t bits = stripes; bits != 0; bits &= bits - 1)
+    chunk_locks_[static_cast<unsigned>(std::countr_zero(bits))].lock();
+  std::exception_ptr error;
+  try {
+    zero_locked(first_sector, sectors);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  for (std::uint64_t bits = stripes; bits != 0; bits &= bits - 1)
+    chunk_locks_[static_cast<unsigned>(std::countr_zero(bits))].unlock();
+  if (error) std::rethrow_exception(error);
+}
+
+void Layer::zero_locked(std::uint64_t first_sector, std::uint64_t sectors) {
+  const auto for_each_chunk = [&](auto&& fn) {
+    for (std::uint64_t sector = first_sector, end = first_sector + sectors; sector < end;) {
+      const std::uint64_t chunk = sector / chunk_sectors;
+      const std::uint64_t stop = std::min(end, (chunk + 1) * chunk_sectors);
+      fn(chunk, map_->ensure(chunk),
+         SectorSet::range(static_cast<unsigned>(sector % chunk_sectors),
+                          static_cast<unsigned>(stop - sector)));
+      sector = stop;
+    }
+  };
+  for_each_chunk([&](std::uint64_t chunk, ChunkEntry& entry, const SectorSet& set) {
+    const ChunkState before = entry.load();
+    if ((before.zeros() & set) == set) return;
+    if (!(before.data() & set).empty()) rewritten_.store(true);
+    for (unsigned w = 0; w < 2; ++w)
+      entry.zero[w].fetch_or(before.valid.word[w] & set.word[w], std::memory_order_release);
+    dirty_.mark(chunk);
+  });
+  data_->file().punch(first_sector * sector_size, sectors * sector_size);
+  for_each_chunk([&](std::uint64_t, ChunkEntry& entry, const SectorSet& set) {
+    for (unsigned w = 0; w < 2; ++w) {
+      entry.valid[w].fetch_or(set.word[w], std::memory_order_release);
+      entry.zero[w].fetch_or(set.word[w], std::memory_order_release);
+    }
+  });
+}
+
+void Layer::import_state(std::uint64_t chunk, const SectorSet& zeros, const SectorSet& pass) {
+  ChunkEntry& entry = map_->ensure(chunk);
+  for (unsigned w = 0; w < 2; ++w) {
+    entry.valid[w].fetch_or(zeros.word[w], std::memory_order_release);
+    entry.zero[w].fetch_or(zeros.word[w] | pass.word[w], std::memory_order_release);
+  }
+  dirty_.mark(chunk);
+}
+
+std::uint64_t Layer::allocated() const {
+  std::uint64_t bytes = 0;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_, ignored))
+    bytes += File::open(entry.path(), O_RDONLY).allocated();
+  return bytes;
+}
+
+std::vector<std::string> Layer::check() const {
+  std::vector<std::string> faults = index_->check();
+  if (data_->file().size() < identity_.disk_size) faults.push_back("the data file was truncated");
+  const std::uint64_t sectors = identity_.disk_size / sector_size;
+  const std::uint64_t last_chunk = sectors / chunk_sectors;
+  const ChunkState end = sectors % chunk_sectors == 0 ? ChunkState{} : find(last_chunk);
+  const auto in_disk = SectorSet::range(0, static_cast<unsigned>(sectors % chunk_sectors));
+  if (!((end.valid | end.zero) & ~in_disk).empty())
+    faults.push_back("the sector index names sectors past the end of the disk");
+  return faults;
+}
+
+}  // namespace plydisk

@@ -1,0 +1,204 @@
+#include "stack/disk.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <vector>
+
+#include "base/error.hpp"
+
+namespace plydisk {
+
+Disk::Disk(Stack stack, bool ready, bool direct, std::function<void()> begin)
+    : size_(stack.version->size()),
+      begin_(std::move(begin)),
+      stack_(std::move(stack)),
+      ready_(ready),
+      direct_(direct),
+      was_direct_(direct) {}
+
+void Disk::enter(std::shared_lock<FairSharedMutex>& lock) {
+  lock.lock();
+  if (shut_reason_) throw Error(ESHUTDOWN, *shut_reason_);
+}
+
+void Disk::enter_for_writing(std::shared_lock<FairSharedMutex>& lock) {
+  enter(lock);
+  while (!ready_) {
+    lock.unlock();
+    {
+      const std::lock_guard begin_lock(begin_mutex_);
+      lock.lock();
+      const bool ready = ready_;
+      lock.unlock();
+      if (!ready) begin_();
+    }
+    enter(lock);
+  }
+}
+
+void Disk::read(void* buffer, std::size_t length, std::uint64_t offset) {
+  std::shared_lock lock(stack_mutex_, std::defer_lock);
+  enter(lock);
+  stack_.read(buffer, length, offset);
+  statistics_.requests.fetch_add(1, std::memory_order_relaxed);
+  statistics_.bytes_read.fetch_add(length, std::memory_order_relaxed);
+}
+
+void Disk::write(const void* buffer, std::size_t length, std::uint64_t offset, bool fua) {
+  {
+    std::shared_lock lock(stack_mutex_, std::defer_lock);
+    enter_for_writing(lock);
+    write_piece(static_cast<const std::byte*>(buffer), length, offset);
+  }
+  statistics_.requests.fetch_add(1, std::memory_order_relaxed);
+  statistics_.bytes_written.fetch_add(length, std::memory_order_relaxed);
+  if (fua) flush();
+}
+
+// Writes any range. stack_mutex_ is held shared.
+void Disk::write_piece(const std::byte* buffer, std::size_t length, std::uint64_t offset) {
+  if (stack_.layers.empty()) return stack_.version->backing().write(buffer, length, offset);
+  Layer& top = *stack_.layers.front();
+  while (length > 0) {
+    const std::uint64_t in_chunk = offset % chunk_size;
+    const auto piece =
+        static_cast<std::size_t>(std::min<std::uint64_t>(length, chunk_size - in_chunk));
+    FairSharedMutex& mutex = top.chunk_lock(offset / chunk_size);
+    if (offset % sector_size == 0 && piece % sector_size == 0) {
+      const std::shared_lock lock(mutex);
+      put(top, buffer, piece, offset);
+    } else {
+      // Alone: between reading a sector's other bytes and writing it, nobody may write it.
+      const std::lock_guard lock(mutex);
+      const std::uint64_t from = offset / sector_size * sector_size;
+      const std::uint64_t to = (offset + piece + sector_size - 1) / sector_size * sector_size;
+      std::vector<std::byte> sectors(to - from);
+      stack_.read(sectors.data(), sector_size, from);
+      if (to - from > sector_size)
+        stack_.read(sectors.data() + sectors.size() - sector_size, sector_size, to - sector_size);
+      std::memcpy(sectors.data() + (offset - from), buffer, piece);
+      put(top, sectors.data(), sectors.size(), from);
+    }
+    buffer += piece;
+    length -= piece;
+    offset += piece;
+  }
+}
+
+// Writes whole sectors of one chunk. The chunk's lock is held.
+void Disk::put(Layer& top, const void* buffer, std::size_t length, std::uint64_t offset) {
+  if (top.kind() == LayerKind::data) return top.write(buffer, length, offset);
+  stack_.version->backing().write(buffer, length, offset);
+  top.mark_pass(offset / chunk_size,
+                SectorSet::range(static_cast<unsigned>(offset % chunk_size / sector_size),
+                                 static_cast<unsigned>(length / sector_size)));
+}
+
+void Disk::zero(std::uint64_t offset, std::uint64_t length, bool may_punch, bool fua) {
+  {
+    std::shared_lock lock(stack_mutex_, std::defer_lock);
+    enter_for_writing(lock);
+    const std::uint64_t end = offset + length;
+    const std::uint64_t from =
+        std::min(end, (offset + sector_size - 1) / sector_size * sector_size);
+    const std::uint64_t to = std::max(from, end / sector_size * sector_size);
+    if (offset < from) write_zeros(offset, from - offset);
+    if (from < to) zero_sectors(from, to - from, may_punch);
+    if (to < end) write_zeros(to, end - to);
+  }
+  statistics_.requests.fetch_add(1, std::memory_order_relaxed);
+  if (fua) flush();
+}
+
+// Zeroes whole sectors, leaving alone what reads as zeros already: discarding a blank disk of a
+// terabyte must not cost an index of a terabyte.
+void Disk::zero_sectors(std::uint64_t offset, std::uint64_t length, bool may_punch) {
+  Backing& backing = stack_.version->backing();
+  if (stack_.layers.empty()) return backing.zero(offset, length, may_punch);
+  Layer& top = *stack_.layers.front();
+  std::uint64_t from = offset, to = offset;
+  const auto zero_pending = [&] {
+    if (from == to) return;
+    if (top.kind() == LayerKind::data)
+      top.zero(from, to - from);
+    else
+      write_zeros(from, to - from);
+  };
+  stack_.for_each_extent(offset, length, [&](std::uint64_t at, std::uint64_t bytes, bool is_zero) {
+    if (is_zero && at % sector_size == 0 && bytes % sector_size == 0) {
+      zero_pending();
+      from = to = at + bytes;
+    } else {
+      to = at + bytes;
+    }
+  });
+  zero_pending();
+}
+
+void Disk::write_zeros(std::uint64_t offset, std::uint64_t length) {
+  static const std::vector<std::byte> zeros(chunk_size);
+  while (length > 0) {
+    const auto piece = static_cast<std::size_t>(std::min<std::uint64_t>(length, zeros.size()));
+    write_piece(zeros.data(), piece, offset);
+    offset += piece;
+    length -= piece;
+  }
+}
+
+void Disk::flush() {
+  Stack stack;
+  bool flush_backing = false;
+  {
+    std::shared_lock lock(stack_mutex_, std::defer_lock);
+    enter(lock);
+    if (!ready_) return;
+    stack = stack_;
+    flush_backing = was_direct_;
+  }
+  statistics_.flushes.fetch_add(1, std::memory_order_relaxed);
+  if (flush_backing) stack.version->backing().flush();
+  // Older layers too: what was written before a redirection may not have been synced yet.
+  for (auto layer = stack.layers.rbegin(); layer != stack.layers.rend(); ++layer)
+    if (!(*layer)->is_settled()) (*layer)->flush();
+}
+
+void Disk::prefetch(std::uint64_t offset, std::uint64_t length) {
+  std::shared_lock lock(stack_mutex_, std::defer_lock);
+  enter(lock);
+  stack_.prefetch(offset, length);
+}
+
+void Disk::for_each_extent(std::uint64_t offset, std::uint64_t length,
+                           const Backing::ExtentFn& fn) {
+  std::shared_lock lock(stack_mutex_, std::defer_lock);
+  enter(lock);
+  stack_.for_each_extent(offset, length, fn);
+}
+
+Stack Disk::stack() const {
+  const std::shared_lock lock(stack_mutex_);
+  return stack_;
+}
+
+bool Disk::is_direct() const {
+  const std::shared_lock lock(stack_mutex_);
+  return direct_;
+}
+
+void Disk::shut(const std::string& reason) {
+  const std::lock_guard lock(stack_mutex_);
+  shut_reason_ = reason;
+}
+
+double Disk::change(const std::function<void(Stack& stack, bool& direct)>& fn) {
+  const auto start = std::chrono::steady_clock::now();
+  const std::lock_guard lock(stack_mutex_);
+  fn(stack_, direct_);
+  ready_ = true;
+  was_direct_ |= direct_;
+  const std::chrono::duration<double, std::milli> pause = std::chrono::steady_clock::now() - start;
+  return pause.count();
+}
+
+}  // namespace plydisk

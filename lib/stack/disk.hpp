@@ -1,0 +1,87 @@
+// A session's disk: reads and writes through its stack, and the change of the stack under load.
+//
+// Where a write goes is decided by the top of the stack: into the top layer, if it takes data; into
+// the backing, if the top layer is a pass layer, or if the disk is `direct` and has no layers.
+//
+// Locks, in the order in which they are taken:
+// - stack_mutex_: held shared by every request while it uses the stack, alone by whoever changes
+//   it. So a redirection waits for the requests under way, and for nothing else: flushes let go of
+//   it before they sync.
+// - the top layer's chunk locks (Layer).
+//
+// Thread safety: all functions from any thread.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+
+#include "base/fair_shared_mutex.hpp"
+#include "stack/stack.hpp"
+
+namespace plydisk {
+
+struct DiskStatistics {
+  std::atomic<std::uint64_t> bytes_read{0}, bytes_written{0}, requests{0}, flushes{0};
+};
+
+class Disk {
+ public:
+  // `begin`: called at the first write of a disk that is not `ready`, without locks held, to
+  // prepare a place for writes: it must call change() with a stack that can be written. It may
+  // throw. `direct`: with no layers, writes go to the backing.
+  Disk(Stack stack, bool ready, bool direct, std::function<void()> begin);
+
+  std::uint64_t size() const noexcept { return size_; }
+
+  // Bytes of any alignment, inside size(). Throw Error.
+  void read(void* buffer, std::size_t length, std::uint64_t offset);
+  // `fua`: the write is durable when the call returns.
+  void write(const void* buffer, std::size_t length, std::uint64_t offset, bool fua);
+  // `may_punch`: the space may be given back.
+  void zero(std::uint64_t offset, std::uint64_t length, bool may_punch, bool fua);
+  void flush();
+  void prefetch(std::uint64_t offset, std::uint64_t length);
+  void for_each_extent(std::uint64_t offset, std::uint64_t length, const Backing::ExtentFn& fn);
+
+  // The stack now. It stays readable while the caller keeps it.
+  Stack stack() const;
+  bool is_direct() const;
+  // Ends all service: every later request throws ESHUTDOWN with this reason.
+  void shut(const std::string& reason);
+
+  // Changes the stack between two requests. `fn` gets the stack and `direct`, and must not do I/O.
+  // Returns how long requests had to wait, in milliseconds.
+  double change(const std::function<void(Stack& stack, bool& direct)>& fn);
+
+  const DiskStatistics& statistics() const noexcept { return statistics_; }
+
+ private:
+  void enter(std::shared_lock<FairSharedMutex>& lock);
+  void enter_for_writing(std::shared_lock<FairSharedMutex>& lock);
+  void write_piece(const std::byte* buffer, std::size_t length, std::uint64_t offset);
+  void put(Layer& top, const void* buffer, std::size_t length, std::uint64_t offset);
+  void zero_sectors(std::uint64_t offset, std::uint64_t length, bool may_punch);
+  void write_zeros(std::uint64_t offset, std::uint64_t length);
+
+  const std::uint64_t size_;
+  const std::function<void()> begin_;
+  std::mutex begin_mutex_;  // one first write prepares, the others wait
+
+  mutable FairSharedMutex stack_mutex_;  // protects all below
+  Stack stack_;
+  bool ready_;
+  bool direct_;
+  // Whether writes ever went to the backing without a pass layer, so that flushes must cover it.
+  bool was_direct_;
+  std::optional<std::string> shut_reason_;
+
+  DiskStatistics statistics_;
+};
+
+}  // namespace plydisk

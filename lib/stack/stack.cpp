@@ -1,0 +1,68 @@
+#include "stack/stack.hpp"
+
+#include <cstring>
+
+namespace plydisk {
+
+void Stack::read(void* buffer, std::size_t length, std::uint64_t offset) const {
+  for_each_source(offset, length, [&](Source source, std::uint64_t at, std::uint64_t bytes) {
+    char* const to = static_cast<char*>(buffer) + (at - offset);
+    if (source.is_zeros())
+      std::memset(to, 0, bytes);
+    else if (source.is_backing())
+      version->backing().read(to, bytes, at);
+    else
+      source.file().read(to, bytes, at);
+  });
+}
+
+void Stack::prefetch(std::uint64_t offset, std::uint64_t length) const {
+  for_each_source(offset, length, [&](Source source, std::uint64_t at, std::uint64_t bytes) {
+    if (source.is_backing())
+      version->backing().prefetch(at, bytes);
+    else if (!source.is_zeros())
+      source.file().prefetch(at, bytes);
+  });
+}
+
+void Stack::for_each_extent(std::uint64_t offset, std::uint64_t length,
+                            const Backing::ExtentFn& fn) const {
+  for_each_source(offset, length, [&](Source source, std::uint64_t at, std::uint64_t bytes) {
+    if (source.is_backing())
+      version->backing().for_each_extent(at, bytes, fn);
+    else
+      fn(at, bytes, source.is_zeros());
+  });
+}
+
+std::uint64_t fold(const std::vector<std::shared_ptr<Layer>>& layers, Layer& out,
+                   const Progress& progress) {
+  std::vector<std::uint64_t> chunks;
+  for (const auto& layer : layers)
+    layer->for_each([&](std::uint64_t chunk, const ChunkState&) { chunks.push_back(chunk); });
+  std::sort(chunks.begin(), chunks.end());
+  chunks.erase(std::unique(chunks.begin(), chunks.end()), chunks.end());
+
+  std::uint64_t copied = 0, done = 0;
+  std::vector<std::byte> buffer(chunk_size);
+  for (const std::uint64_t chunk : chunks) {
+    SectorSet missing = SectorSet::all(), zeros, pass;
+    for (const auto& layer : layers) {
+      const ChunkState state = layer->find(chunk);
+      (state.data() & missing).for_each_run([&](unsigned first, unsigned count) {
+        const std::uint64_t offset = chunk * chunk_size + first * sector_size;
+        layer->data().read(buffer.data(), count * sector_size, offset);
+        out.write(buffer.data(), count * sector_size, offset);
+        copied += count * sector_size;
+      });
+      zeros |= state.zeros() & missing;
+      pass |= state.pass() & missing;
+      missing &= ~(state.valid | state.zero);
+    }
+    if (!(zeros | pass).empty()) out.import_state(chunk, zeros, pass);
+    if (progress && ++done % 64 == 0) progress(done * chunk_size, chunks.size() * chunk_size);
+  }
+  return copied;
+}
+
+}  // namespace plydisk

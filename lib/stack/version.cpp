@@ -1,0 +1,95 @@
+#include "stack/version.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <array>
+#include <future>
+#include <new>
+
+#include "base/error.hpp"
+#include "layer/layer.hpp"
+
+namespace plydisk {
+
+VersionMap::VersionMap(std::uint64_t disk_size)
+    : words_length_((chunk_count(disk_size) + 1) * sizeof(std::uint32_t)) {
+  void* const memory = ::mmap(nullptr, words_length_, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  words_ = static_cast<std::uint32_t*>(memory);
+}
+
+VersionMap::~VersionMap() { ::munmap(words_, words_length_); }
+
+void VersionMap::overlay(std::uint64_t chunk, const ChunkState& state, Owner layer) {
+  if (state.data().full()) {
+    words_[chunk] = layer;
+    return;
+  }
+  std::array<Owner, chunk_sectors> owners;
+  for_each_run(chunk, 0, chunk_sectors, [&](unsigned first, unsigned count, Owner owner) {
+    std::fill_n(owners.begin() + first, count, owner);
+  });
+  const auto fill = [&](const SectorSet& set, Owner owner) {
+    set.for_each_run(
+        [&](unsigned first, unsigned count) { std::fill_n(owners.begin() + first, count, owner); });
+  };
+  fill(state.data(), layer);
+  fill(state.zeros(), zeros);
+  fill(state.pass(), backing);
+  store(chunk, owners.data());
+}
+
+void VersionMap::store(std::uint64_t chunk, const Owner* owners) {
+  std::array<Run, chunk_sectors + 1> list;
+  std::uint16_t length = 0;
+  for (unsigned sector = 0; sector < chunk_sectors; ++sector) {
+    if (sector > 0 && owners[sector] == owners[sector - 1]) continue;
+    ++length;
+    list[length].first = static_cast<std::uint16_t>(sector);
+    list[length].owner = owners[sector];
+  }
+  if (length == 1) {
+    words_[chunk] = owners[0];
+    return;
+  }
+  list[0].length = length;
+  list[0].owner = 0;
+  const std::uint32_t word = words_[chunk];
+  std::size_t place = runs_.size();
+  // Where the new list is no longer than the old one, it takes its place.
+  if ((word & is_list) != 0 && runs_[word & ~is_list].length >= length)
+    place = word & ~is_list;
+  else
+    runs_.resize(place + length + 1U);
+  if (place >= is_list) throw Error(ENOMEM, "the version has too many fragments; merge its layers");
+  std::copy_n(list.begin(), length + 1, runs_.begin() + static_cast<std::ptrdiff_t>(place));
+  words_[chunk] = is_list | static_cast<std::uint32_t>(place);
+}
+
+Version::Version(std::shared_ptr<Backing> backing, const std::vector<FrozenLayer>& layers)
+    : backing_(std::move(backing)), map_(backing_->size()) {
+  if (layers.size() > 0xfff0U) throw Error(EINVAL, "the version has too many layers; merge them");
+  const auto load = [](const FrozenLayer& layer) {
+    std::vector<ChunkChange> rows;
+    load_frozen_index(layer.folder / SectorIndex::file_name, layer.identity,
+                      [&](const ChunkChange& row) { rows.push_back(row); });
+    return rows;
+  };
+  // One layer is read from SQLite while the one before it is merged.
+  std::future<std::vector<ChunkChange>> next;
+  if (!layers.empty()) next = std::async(std::launch::async, load, layers[0]);
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const std::vector<ChunkChange> rows = next.get();
+    if (i + 1 < layers.size()) next = std::async(std::launch::async, load, layers[i + 1]);
+    File data = File::open(layers[i].folder / Layer::data_name, O_RDONLY);
+    if (data.size() < size())
+      throw Error(EUCLEAN, data.path() + " was truncated; restore it from a backup");
+    data_.push_back(std::make_unique<MappedFile>(std::move(data), size()));
+    const auto owner = static_cast<VersionMap::Owner>(VersionMap::first_layer + i);
+    for (const auto& row : rows) map_.overlay(row.chunk, row.state, owner);
+  }
+}
+
+}  // namespace plydisk
