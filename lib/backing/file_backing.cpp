@@ -83,7 +83,8 @@ class FileBacking final : public Backing {
     if (offset < bytes_) writable_.zero(offset, std::min(length, bytes_ - offset), may_punch);
   }
 
-  void flush() override { writable_.sync_data(); }
+  // By the descriptor for reading, which does as well and is always there.
+  void flush() override { data_.file().sync_data(); }
 
  private:
   // Where the extent at `offset` ends, and whether it is a hole.

@@ -60,12 +60,6 @@ std::uint64_t File::size() const {
   return bytes;
 }
 
-std::uint64_t File::allocated() const {
-  struct stat info {};
-  if (::fstat(fd(), &info) != 0) throw_errno("cannot stat " + path_);
-  return static_cast<std::uint64_t>(info.st_blocks) * 512;
-}
-
 void File::read(void* buffer, std::size_t length, std::uint64_t offset) const {
   auto* out = static_cast<char*>(buffer);
   while (length > 0) {
@@ -156,6 +150,17 @@ void remove_tree(const std::filesystem::path& path) {
   std::error_code failed;
   std::filesystem::remove_all(path, failed);
   if (failed) throw_errno(failed.value(), "cannot remove " + path.string());
+}
+
+std::uint64_t allocated_in(const std::filesystem::path& path) {
+  struct stat info{};
+  if (::stat(path.c_str(), &info) != 0) return 0;
+  if (!S_ISDIR(info.st_mode)) return static_cast<std::uint64_t>(info.st_blocks) * 512;
+  std::uint64_t bytes = 0;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(path, ignored))
+    bytes += allocated_in(entry.path());
+  return bytes;
 }
 
 std::string read_text_file(const std::filesystem::path& path) {

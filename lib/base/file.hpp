@@ -63,8 +63,6 @@ class File {
   const std::string& path() const noexcept { return path_; }
   // Size in bytes of the file or of the block device.
   std::uint64_t size() const;
-  // Bytes that the file system has really allocated.
-  std::uint64_t allocated() const;
 
   // Reads exactly `length` bytes; what lies past the end of the file is EIO.
   void read(void* buffer, std::size_t length, std::uint64_t offset) const;
@@ -87,6 +85,10 @@ void sync_directory(const std::filesystem::path& directory);
 void create_directory_durably(const std::filesystem::path& directory);
 // Removes a file or a whole tree, with the observer told of each file.
 void remove_tree(const std::filesystem::path& path);
+
+// Bytes that the file system has really allocated for a file, or for all files of a folder. Opens
+// none of them: closing a descriptor of an SQLite file would drop the locks of its owner.
+std::uint64_t allocated_in(const std::filesystem::path& path);
 
 // The whole of a small text file, without trailing newline.
 std::string read_text_file(const std::filesystem::path& path);

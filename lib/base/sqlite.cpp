@@ -51,6 +51,7 @@ Database Database::open(const std::filesystem::path& path, Mode mode) {
   }
   const int code = sqlite3_open_v2(path.c_str(), &db.db_, flags, nullptr);
   if (code != SQLITE_OK) db.fail(code, "cannot open");
+  sqlite3_busy_timeout(db.db_, 5000);
   return db;
 }
 

@@ -222,13 +222,7 @@ void Layer::import_state(std::uint64_t chunk, const SectorSet& zeros, const Sect
   dirty_.mark(chunk);
 }
 
-std::uint64_t Layer::allocated() const {
-  std::uint64_t bytes = 0;
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(folder_, ignored))
-    bytes += File::open(entry.path(), O_RDONLY).allocated();
-  return bytes;
-}
+std::uint64_t Layer::allocated() const { return allocated_in(folder_); }
 
 std::vector<std::string> Layer::check() const {
   std::vector<std::string> faults = index_->check();

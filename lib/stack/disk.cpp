@@ -111,6 +111,20 @@ void Disk::zero(std::uint64_t offset, std::uint64_t length, bool may_punch, bool
   if (fua) flush();
 }
 
+void Disk::trim(std::uint64_t offset, std::uint64_t length, bool fua) {
+  const std::uint64_t from = (offset + sector_size - 1) / sector_size * sector_size;
+  const std::uint64_t to = (offset + length) / sector_size * sector_size;
+  if (from < to)
+    zero(from, to - from, true, fua);
+  else if (fua)
+    flush();
+}
+
+bool Disk::zeroes_fast() const {
+  const std::shared_lock lock(stack_mutex_);
+  return !direct_;
+}
+
 // Zeroes whole sectors, leaving alone what reads as zeros already: discarding a blank disk of a
 // terabyte must not cost an index of a terabyte.
 void Disk::zero_sectors(std::uint64_t offset, std::uint64_t length, bool may_punch) {

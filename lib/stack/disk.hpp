@@ -45,6 +45,10 @@ class Disk {
   void write(const void* buffer, std::size_t length, std::uint64_t offset, bool fua);
   // `may_punch`: the space may be given back.
   void zero(std::uint64_t offset, std::uint64_t length, bool may_punch, bool fua);
+  // Zeroes the whole sectors of the range; what is left at its edges stays.
+  void trim(std::uint64_t offset, std::uint64_t length, bool fua);
+  // Whether zero() is quicker than writing zeros.
+  bool zeroes_fast() const;
   void flush();
   void prefetch(std::uint64_t offset, std::uint64_t length);
   void for_each_extent(std::uint64_t offset, std::uint64_t length, const Backing::ExtentFn& fn);

@@ -27,22 +27,22 @@ inline constexpr int store_format = 1;
 struct ImageRecord {
   std::string name;
   std::uint64_t size = 0;
-  std::string backing;            // path of the backing, absolute, or relative to the store
-  bool linked = false;            // the backing lies outside the store and is not ours to remove
+  std::string backing;  // path of the backing, absolute, or relative to the store
+  bool linked = false;  // the backing lies outside the store and is not ours to remove
   std::string description;
   std::optional<Destination> writes;  // default of its sessions
   std::int64_t created = 0;
-  unsigned published = 1;         // version number
+  unsigned published = 1;  // version number
   // What the backing was when it was last ours: to notice changes behind our back.
   std::uint64_t backing_size = 0;
   std::int64_t backing_mtime_ns = 0;  // 0: not checked (block devices)
-  bool backing_dirty = false;     // a `direct` session is or was writing: mtime proves nothing
+  bool backing_dirty = false;         // a `direct` session is or was writing: mtime proves nothing
 };
 
 struct VersionRecord {
   std::string image;
   unsigned number = 1;
-  std::string state;              // "published", "frozen"
+  std::string state;  // "published", "frozen"
   std::int64_t created = 0;
   std::vector<std::string> layers;  // uuids, oldest first; none: the backing alone
 };
@@ -50,13 +50,13 @@ struct VersionRecord {
 struct LayerRecord {
   std::string uuid;
   std::string image;
-  std::string parent;             // uuid of the layer below, or empty: the image version
-  std::string session;            // id of the session that it belongs to; empty for a version's
-  int position = 0;               // in its session's stack, 0 is the oldest
+  std::string parent;   // uuid of the layer below, or empty: the image version
+  std::string session;  // id of the session that it belongs to; empty for a version's
+  int position = 0;     // in its session's stack, 0 is the oldest
   Destination destination = Destination::server_volatile;
-  std::string kind;               // "data" or "pass"
-  std::string state;              // "writing" or "frozen"
-  std::uint64_t size = 0;         // of the disk
+  std::string kind;        // "data" or "pass"
+  std::string state;       // "writing" or "frozen"
+  std::uint64_t size = 0;  // of the disk
   std::int64_t created = 0;
 };
 
@@ -72,20 +72,20 @@ struct StationRecord {
 // One operating session, or, when `ended` is set, the persistent layers that it left for the next.
 struct SessionRecord {
   std::string id;
-  std::string station;            // empty: anonymous
+  std::string station;  // empty: anonymous
   std::string image;
   unsigned version = 1;
-  std::string token;              // from the export name, may be empty
-  std::string peer;               // address of the last connection, or "unix"
-  std::string boot;               // boot id of the server's machine when it was made
+  std::string token;  // from the export name, may be empty
+  std::string peer;   // address of the last connection, or "unix"
+  std::string boot;   // boot id of the server's machine when it was made
   Destination writes = Destination::server_volatile;
   std::int64_t started = 0;
-  std::int64_t ended = 0;         // 0: live, or waiting for its station
+  std::int64_t ended = 0;  // 0: live, or waiting for its station
 };
 
 struct HistoryRecord {
   std::int64_t at = 0;
-  std::string event;              // "started", "redirected", "carried", "resumed", …
+  std::string event;  // "started", "redirected", "carried", "resumed", …
   std::string detail;
 };
 
@@ -102,7 +102,8 @@ class Catalogue {
   // Adds the image together with its version 1.
   void add_image(const ImageRecord& image);
   void update_image(const ImageRecord& image);
-  // Removes it with its versions and their layers' records; EBUSY while sessions or stations refer to it.
+  // Removes it with its versions and their layers' records; EBUSY while sessions or stations refer
+  // to it.
   void remove_image(const std::string& name);
 
   std::vector<VersionRecord> versions(const std::string& image);

@@ -5,8 +5,15 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace plydisk {
+
+// The text in double quotes for a sentence: unprintable characters as \xNN, cut when it is long.
+std::string quote(std::string_view text);
+// The part of a sentence that names the candidates most like `name`: `; did you mean "x"?`; with
+// none alike, `; there are: "a", "b"`; with none at all, empty.
+std::string suggestion(std::string_view name, const std::vector<std::string>& candidates);
 
 // 1 to 64 characters of [A-Za-z0-9._-], first one a letter or a digit, no "..".
 bool is_valid_name(std::string_view name);
@@ -17,8 +24,8 @@ void require_valid_name(std::string_view what, std::string_view name);
 
 // IMAGE[:VERSION][@STATION[+SESSION]]
 struct ExportName {
-  std::string image;                   // empty: the only image of the store
-  std::optional<unsigned> version;     // from 1; none: the published one
+  std::string image;                // empty: the only image of the store
+  std::optional<unsigned> version;  // from 1; none: the published one
   std::optional<std::string> station;
   std::optional<std::string> session;  // a token that the client made, same grammar as a name
 };

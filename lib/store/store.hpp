@@ -111,6 +111,10 @@ class Store {
   virtual RedirectResult redirect(const std::string& session, Destination destination,
                                   const RedirectOptions& options, const Progress& progress) = 0;
 
+  // Ends all service and brings everything to disk; sessions stay, and may come back when the store is
+  // opened again. Later requests to any disk throw ESHUTDOWN. The destructor does it too.
+  virtual void stop() = 0;
+
   // Layers. check: opens it, runs SQLite's integrity check, compares sizes, parent, index and data.
   virtual std::vector<LayerStatus> layers() = 0;
   virtual LayerStatus layer(const std::string& uuid) = 0;

@@ -1,0 +1,48 @@
+// What the verbs of the command share: the options that all take, and the way to the store.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace plydisk {
+
+// A wrong command line that the parser could not know for wrong; exit code 2.
+class UsageError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+struct Command {
+  std::string store = "/var/lib/plydisk";
+  bool as_json = false;
+  // What the verb that was given does; returns the exit code. Run once the line is parsed.
+  std::function<int()> run;
+
+  std::filesystem::path store_directory() const;
+  // Calls the server of the store, or does the same in this process if there is none. Shows a
+  // progress bar for work that takes long.
+  nlohmann::json call(const std::string& method, const nlohmann::json& params) const;
+  // Prints the result as JSON if that is wanted, else with `print`. Returns 0.
+  int show(const nlohmann::json& result,
+           const std::function<void(const nlohmann::json&)>& print) const;
+};
+
+// The path that the user gave, absolute: the server has another working directory.
+std::string absolute_path(const std::string& path);
+// A subcommand that has verbs of its own.
+CLI::App* add_group(CLI::App& parent, const std::string& name, const std::string& description);
+// A verb with its examples.
+CLI::App* add_verb(CLI::App& parent, const std::string& name, const std::string& description,
+                   const std::string& examples);
+
+void add_image_verbs(CLI::App& app, Command& command);
+void add_station_verbs(CLI::App& app, Command& command);
+void add_session_verbs(CLI::App& app, Command& command);
+void add_layer_verbs(CLI::App& app, Command& command);
+// init, param and status.
+void add_store_verbs(CLI::App& app, Command& command);
+
+}  // namespace plydisk

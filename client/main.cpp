@@ -1,0 +1,111 @@
+// The `plydisk` command: parses the line, runs one verb, turns errors into one sentence.
+//
+// Exit codes: 0 done, 1 an error, 2 the command line is wrong.
+#include <csignal>
+#include <iostream>
+
+#include "base/error.hpp"
+#include "command.hpp"
+#include "control/protocol.hpp"
+#include "output.hpp"
+
+namespace {
+
+using namespace plydisk;
+
+constexpr const char* description =
+    "Emulated hard disks for workstations: one image, many stations, each with its own writes.";
+constexpr const char* footer =
+    "The store is the folder of images, layers and records. While a server serves it, the command\n"
+    "works through the server; else it works on the store itself.\n\n"
+    "Examples:\n"
+    "  plydisk init\n"
+    "  plydisk image create debian --from /tmp/debian.img\n"
+    "  plydisk station add pc07 --image debian --writes server-volatile --allow 10.0.0.7\n"
+    "  nbdkit plydisk store=/var/lib/plydisk\n"
+    "  plydisk session list\n"
+    "  plydisk redirect pc07 server-persistent --carry";
+
+void set_up(CLI::App& app, Command& command) {
+  app.name("plydisk");
+  app.fallthrough();
+  app.require_subcommand(1);
+  app.footer(footer);
+  app.set_version_flag("--version", "plydisk " PLYDISK_VERSION, "Show the version, and exit");
+  app.add_option("--store", command.store, "The folder of the store")
+      ->type_name("DIR")
+      ->envname("PLYDISK_STORE")
+      ->capture_default_str();
+  app.add_flag("--json", command.as_json, "Print results and errors as JSON");
+  add_store_verbs(app, command);
+  add_image_verbs(app, command);
+  add_station_verbs(app, command);
+  add_session_verbs(app, command);
+  add_layer_verbs(app, command);
+}
+
+// Called while handling an exception.
+void report(const std::string& sentence, bool as_json) {
+  std::cout.flush();
+  std::cerr << "plydisk: " << printable(std::string_view(sentence)) << "\n";
+  if (!as_json) return;
+  nlohmann::json error = current_error_json();
+  std::cout << nlohmann::json{{"error",
+                               {{"message", sentence},
+                                {"errno", error["data"]["errno"]},
+                                {"name", error["data"]["name"]}}}}
+                   .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
+            << "\n";
+}
+
+int report_usage(const std::string& sentence, bool as_json) {
+  try {
+    throw Error(EINVAL, sentence);
+  } catch (...) {
+    report(sentence, as_json);
+  }
+  std::cerr << "Try \"plydisk --help\".\n";
+  return 2;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app(description);
+  Command command;
+  set_up(app, command);
+  // Known even if the line cannot be parsed.
+  const bool json_asked = std::any_of(
+      argv, argv + argc, [](const char* word) { return std::string_view(word) == "--json"; });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    std::cout << app.help();
+    return 0;
+  } catch (const CLI::CallForVersion& version) {
+    std::cout << version.what() << "\n";
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return report_usage(error.what(), json_asked);
+  }
+  try {
+    return command.run();
+  } catch (const UsageError& error) {
+    return report_usage(error.what(), command.as_json);
+  } catch (const std::exception& error) {
+    report(error.what(), command.as_json);
+    return 1;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // A reader that has enough is no error, and a full disk is one.
+  std::signal(SIGPIPE, SIG_DFL);
+  const int code = run(argc, argv);
+  std::cout.flush();
+  if (!std::cout) {
+    std::cerr << "plydisk: cannot write the output\n";
+    return 1;
+  }
+  return code;
+}

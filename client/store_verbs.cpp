@@ -1,0 +1,119 @@
+#include <iostream>
+#include <memory>
+
+#include "command.hpp"
+#include "output.hpp"
+#include "store/store.hpp"
+
+namespace plydisk {
+
+using nlohmann::json;
+
+namespace {
+
+void print_list(const json& parameters) {
+  Table table({{"NAME"}, {"VALUE"}, {"UNIT"}, {"DEFAULT"}, {"MEANING"}});
+  for (const json& parameter : parameters)
+    table.add({printable(parameter["name"]), printable(parameter["value"]),
+               printable(parameter["unit"]), printable(parameter["default"]),
+               printable(parameter["help"])});
+  std::cout << table.text();
+}
+
+// The value alone, for scripts.
+void print_value(const json& parameter) { std::cout << printable(parameter["value"]) << "\n"; }
+
+void print_status(const json& status) {
+  Table fields({{}, {}});
+  fields.add({"store", printable(status["store"])});
+  fields.add({"version", printable(status["version"])});
+  if (status["serving"].get<bool>()) {
+    fields.add({"server", "process " + printable(status["pid"]) + ", up " +
+                              format_duration(status["uptime"].get<std::uint64_t>())});
+    fields.add({"connections", printable(status["connections"])});
+    fields.add({"read", format_size(status["stats"]["bytes_read"].get<std::uint64_t>())});
+    fields.add({"written", format_size(status["stats"]["bytes_written"].get<std::uint64_t>())});
+  } else {
+    fields.add({"server", "not running"});
+  }
+  fields.add({"images", printable(status["images"]) + ", " + printable(status["images_refused"]) +
+                            " refused, " +
+                            format_size(status["images_allocated"].get<std::uint64_t>()) +
+                            " allocated"});
+  fields.add({"stations", printable(status["stations"])});
+  const json& sessions = status["sessions"];
+  fields.add({"sessions", printable(sessions["live"]) + " live, " + printable(sessions["waiting"]) +
+                              " waiting, " + printable(sessions["at-rest"]) + " at rest"});
+  fields.add({"layers", printable(status["layers"])});
+  std::cout << fields.text();
+}
+
+void add_init(CLI::App& app, Command& command) {
+  CLI::App* verb = add_verb(app, "init", "Make an empty store",
+                            "  plydisk init\n"
+                            "  plydisk init --store /srv/plydisk");
+  verb->callback([&command] {
+    command.run = [&command] {
+      const std::filesystem::path directory = command.store_directory();
+      Store::init(directory);
+      return command.show({{"store", directory.string()}}, [](const json& result) {
+        std::cout << "made a store in " << printable(result["store"]) << "\n";
+      });
+    };
+  });
+}
+
+void add_status(CLI::App& app, Command& command) {
+  CLI::App* verb = add_verb(app, "status", "Show what the store holds and what its server does",
+                            "  plydisk status\n"
+                            "  plydisk status --json | jq .sessions.live");
+  verb->callback([&command] {
+    command.run = [&command] {
+      return command.show(command.call("status", json::object()), print_status);
+    };
+  });
+}
+
+void add_param(CLI::App& app, Command& command) {
+  CLI::App* group = add_group(app, "param", "Parameters of the store");
+  CLI::App* list = add_verb(*group, "list", "List all parameters", "  plydisk param list");
+  list->callback([&command] {
+    command.run = [&command] {
+      return command.show(command.call("param.list", json::object()), print_list);
+    };
+  });
+  auto name = std::make_shared<std::string>();
+  auto value = std::make_shared<std::string>();
+  CLI::App* get = add_verb(*group, "get", "Print the value of a parameter",
+                           "  plydisk param get session-grace");
+  get->add_option("NAME", *name, "The name of the parameter")->required();
+  get->callback([&command, name] {
+    command.run = [&command, name] {
+      return command.show(command.call("param.get", {{"name", *name}}), print_value);
+    };
+  });
+  CLI::App* set = add_verb(*group, "set", "Change a parameter",
+                           "  plydisk param set session-grace 120\n"
+                           "  plydisk param set unknown-stations refuse");
+  set->add_option("NAME", *name, "The name of the parameter")->required();
+  set->add_option("VALUE", *value, "Its new value")->required();
+  set->callback([&command, name, value] {
+    command.run = [&command, name, value] {
+      return command.show(command.call("param.set", {{"name", *name}, {"value", *value}}),
+                          [](const json& parameter) {
+                            std::cout << printable(parameter["name"]) << " is "
+                                      << printable(parameter["value"]) << " now\n";
+                          });
+    };
+  });
+}
+
+}  // namespace
+
+void add_store_verbs(CLI::App& app, Command& command) {
+  add_init(app, command);
+  add_status(app, command);
+  add_param(app, command);
+}
+
+}  // namespace plydisk

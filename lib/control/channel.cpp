@@ -1,0 +1,86 @@
+#include "control/channel.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.hpp"
+
+namespace plydisk {
+
+ControlAddress::ControlAddress(const std::filesystem::path& store) : path_(store / "control") {
+  address_.sun_family = AF_UNIX;
+  std::string name = path_.string();
+  if (name.size() >= sizeof address_.sun_path) {
+    directory_.reset(::open(store.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!directory_) throw_errno("cannot open " + store.string());
+    name = "/proc/self/fd/" + std::to_string(directory_.get()) + "/control";
+  }
+  std::memcpy(address_.sun_path, name.c_str(), name.size() + 1);
+}
+
+LineChannel::LineChannel(UniqueFd socket, std::size_t limit, int stop_fd)
+    : socket_(std::move(socket)), limit_(limit), stop_fd_(stop_fd) {}
+
+bool LineChannel::wait_for(short events, int timeout_ms) const {
+  std::array<pollfd, 2> polled{{{socket_.get(), events, 0}, {stop_fd_, POLLIN, 0}}};
+  for (;;) {
+    const int ready = ::poll(polled.data(), polled.size(), timeout_ms);
+    if (ready < 0 && errno == EINTR) continue;
+    return ready > 0 && polled[1].revents == 0;
+  }
+}
+
+LineChannel::Got LineChannel::read_line(std::string& line) {
+  for (;;) {
+    const auto newline = buffer_.find('\n', searched_);
+    if (newline != std::string::npos || (ended_ && !buffer_.empty())) {
+      const std::size_t length = std::min(newline, buffer_.size());
+      line.assign(buffer_, 0, length);
+      buffer_.erase(0, length + 1);
+      searched_ = 0;
+      if (!std::exchange(skipping_, false)) return length > limit_ ? Got::oversized : Got::line;
+      continue;
+    }
+    if (ended_) return Got::end;
+    if (skipping_) buffer_.clear();
+    searched_ = buffer_.size();
+    if (buffer_.size() > limit_) {
+      buffer_.clear();
+      searched_ = 0;
+      skipping_ = true;
+      return Got::oversized;
+    }
+    if (!wait_for(POLLIN, -1)) return Got::end;
+    std::array<char, 65536> block;
+    const ssize_t length = ::recv(socket_.get(), block.data(), block.size(), MSG_DONTWAIT);
+    if (length > 0) {
+      buffer_.append(block.data(), static_cast<std::size_t>(length));
+    } else if (length == 0 || (errno != EAGAIN && errno != EINTR)) {
+      ended_ = true;
+    }
+  }
+}
+
+bool LineChannel::write_line(std::string_view line) {
+  constexpr int patience_ms = 30'000;
+  std::string bytes(line);
+  bytes += '\n';
+  for (std::size_t sent = 0; sent < bytes.size();) {
+    const ssize_t length = ::send(socket_.get(), bytes.data() + sent, bytes.size() - sent,
+                                  MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (length >= 0) {
+      sent += static_cast<std::size_t>(length);
+    } else if (errno == EAGAIN) {
+      if (!wait_for(POLLOUT, patience_ms)) return false;
+    } else if (errno != EINTR) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace plydisk

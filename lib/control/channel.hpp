@@ -1,0 +1,61 @@
+// Lines over a Unix stream socket, and the address of a store's control socket.
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "base/file.hpp"
+
+namespace plydisk {
+
+// The address of STORE/control. A path too long for sun_path goes through a descriptor of the
+// folder, which must stay open while the address is used.
+class ControlAddress {
+ public:
+  explicit ControlAddress(const std::filesystem::path& store);
+  const std::filesystem::path& path() const { return path_; }
+  const sockaddr* address() const { return reinterpret_cast<const sockaddr*>(&address_); }
+  socklen_t length() const { return sizeof address_; }
+
+ private:
+  std::filesystem::path path_;
+  UniqueFd directory_;
+  sockaddr_un address_{};
+};
+
+// Thread safety: used by one thread at a time.
+class LineChannel {
+ public:
+  // Reads and writes give up as soon as `stop_fd` is readable (-1: never). `limit`: the longest
+  // line that is taken, in bytes.
+  LineChannel(UniqueFd socket, std::size_t limit, int stop_fd = -1);
+
+  enum class Got {
+    line,
+    oversized,  // a line over the limit, which is skipped as it arrives
+    end,        // the peer is gone, or the channel is stopped
+  };
+  // What the peer sent last without a newline counts as a line.
+  Got read_line(std::string& line);
+  // Adds the newline. False if the peer is gone, takes nothing for 30 seconds, or on a stop.
+  bool write_line(std::string_view line);
+
+ private:
+  // False on a stop, a timeout or an error. -1: no timeout.
+  bool wait_for(short events, int timeout_ms) const;
+
+  UniqueFd socket_;
+  std::size_t limit_;
+  int stop_fd_;
+  std::string buffer_;        // read and not yet given out
+  std::size_t searched_ = 0;  // of buffer_, without finding a newline
+  bool skipping_ = false;     // the rest of an oversized line
+  bool ended_ = false;
+};
+
+}  // namespace plydisk

@@ -1,0 +1,65 @@
+#include "control/client.hpp"
+
+#include "base/error.hpp"
+#include "control/protocol.hpp"
+
+namespace plydisk {
+
+using nlohmann::json;
+
+namespace {
+
+// An answer may list many thousands of sessions.
+constexpr std::size_t longest_answer = std::size_t{256} << 20;
+
+[[noreturn]] void throw_error(const json& error) {
+  int code = EIO;
+  if (const auto data = error.find("data"); data != error.end()) code = data->value("errno", EIO);
+  throw Error(code, error.value("message", "the server gave an error without a message"));
+}
+
+}  // namespace
+
+ControlClient::ControlClient(UniqueFd socket) : channel_(std::move(socket), longest_answer) {}
+
+std::optional<ControlClient> ControlClient::connect(const std::filesystem::path& store) {
+  std::error_code error;
+  if (!std::filesystem::exists(store / "control", error)) return std::nullopt;
+  const ControlAddress address(store);
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket) throw_errno("cannot make a socket");
+  if (::connect(socket.get(), address.address(), address.length()) != 0) {
+    if (errno == ECONNREFUSED || errno == ENOENT) return std::nullopt;
+    throw_errno("cannot connect to the server at " + address.path().string());
+  }
+  return ControlClient(std::move(socket));
+}
+
+json ControlClient::call(const std::string& method, const json& params, const Progress& progress) {
+  const std::int64_t id = ++last_id_;
+  // When it can't be sent, the reason may wait to be read: a server that is full says so.
+  channel_.write_line(
+      to_line({{"jsonrpc", "2.0"}, {"id", id}, {"method", method}, {"params", params}}));
+  std::string line;
+  for (;;) {
+    if (channel_.read_line(line) != LineChannel::Got::line)
+      throw Error(ECONNRESET,
+                  "the server went away before it answered: see with \"plydisk status\" "
+                  "whether it is back, and what it did");
+    const json message = json::parse(line, nullptr, /*allow_exceptions=*/false);
+    try {
+      if (message.value("method", "") == "progress") {
+        const json& told = message.at("params");
+        if (progress)
+          progress(told.at("done").get<std::uint64_t>(), told.at("total").get<std::uint64_t>());
+        continue;
+      }
+      if (const auto error = message.find("error"); error != message.end()) throw_error(*error);
+      if (message.at("id") == id) return message.at("result");
+    } catch (const json::exception&) {
+      throw Error(EPROTO, "the server's answer is not understood: is it of another version?");
+    }
+  }
+}
+
+}  // namespace plydisk

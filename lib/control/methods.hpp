@@ -1,0 +1,41 @@
+// What the service's table of methods points to; for lib/control alone.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "base/progress.hpp"
+#include "control/params.hpp"
+#include "control/service.hpp"
+
+namespace plydisk::methods {
+
+using nlohmann::json;
+
+json image_create(ControlService& service, const Params& params, const Progress& progress);
+json image_list(ControlService& service, const Params& params, const Progress& progress);
+json image_show(ControlService& service, const Params& params, const Progress& progress);
+json image_remove(ControlService& service, const Params& params, const Progress& progress);
+json image_accept(ControlService& service, const Params& params, const Progress& progress);
+
+json station_add(ControlService& service, const Params& params, const Progress& progress);
+json station_list(ControlService& service, const Params& params, const Progress& progress);
+json station_show(ControlService& service, const Params& params, const Progress& progress);
+json station_set(ControlService& service, const Params& params, const Progress& progress);
+json station_remove(ControlService& service, const Params& params, const Progress& progress);
+
+json session_list(ControlService& service, const Params& params, const Progress& progress);
+json session_show(ControlService& service, const Params& params, const Progress& progress);
+json session_end(ControlService& service, const Params& params, const Progress& progress);
+json redirect(ControlService& service, const Params& params, const Progress& progress);
+
+json layer_list(ControlService& service, const Params& params, const Progress& progress);
+json layer_show(ControlService& service, const Params& params, const Progress& progress);
+json layer_check(ControlService& service, const Params& params, const Progress& progress);
+
+json param_list(ControlService& service, const Params& params, const Progress& progress);
+json param_get(ControlService& service, const Params& params, const Progress& progress);
+json param_set(ControlService& service, const Params& params, const Progress& progress);
+
+json status(ControlService& service, const Params& params, const Progress& progress);
+
+}  // namespace plydisk::methods

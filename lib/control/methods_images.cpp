@@ -1,0 +1,44 @@
+#include "control/methods.hpp"
+#include "control/records.hpp"
+
+namespace plydisk::methods {
+
+json image_create(ControlService& service, const Params& params, const Progress& progress) {
+  Store::NewImage image;
+  image.name = params.text("name");
+  image.size = params.bytes("size");
+  image.from = params.optional_text("from").value_or("");
+  image.link = params.flag("link");
+  image.description = params.optional_text("description").value_or("");
+  require_valid_name("image", image.name);
+  if (image.size.has_value() != image.from.empty())
+    params.refuse(R"(give either "size", for an empty disk, or "from", for a copy)");
+  if (!image.from.empty() && image.from.front() != '/')
+    params.refuse("the field \"from\" must be an absolute path, not " + quote(image.from));
+  if (image.link && image.from.empty())
+    params.refuse("\"link\" needs \"from\": what is to be served where it lies");
+  return image_json(service.store().catalogue(), service.store().create_image(image, progress));
+}
+
+json image_list(ControlService& service, const Params&, const Progress&) {
+  json images = json::array();
+  for (const ImageStatus& image : service.store().images())
+    images.push_back(image_json(service.store().catalogue(), image));
+  return images;
+}
+
+json image_show(ControlService& service, const Params& params, const Progress&) {
+  return image_json(service.store().catalogue(), service.store().image(params.text("name")));
+}
+
+json image_remove(ControlService& service, const Params& params, const Progress&) {
+  const std::string name = params.text("name");
+  service.store().remove_image(name);
+  return {{"name", name}};
+}
+
+json image_accept(ControlService& service, const Params& params, const Progress&) {
+  return image_json(service.store().catalogue(), service.store().accept_image(params.text("name")));
+}
+
+}  // namespace plydisk::methods

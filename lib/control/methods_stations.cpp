@@ -1,0 +1,61 @@
+#include <ctime>
+
+#include "control/methods.hpp"
+#include "control/records.hpp"
+
+namespace plydisk::methods {
+
+namespace {
+
+// Takes over the fields that are given; null clears one.
+void apply(const Params& params, StationRecord& station) {
+  if (params.has("image")) station.image = params.optional_text("image");
+  if (params.has("writes")) {
+    const auto writes = params.optional_text("writes");
+    station.writes = writes ? std::optional(parse_destination(*writes)) : std::nullopt;
+  }
+  if (params.has("allow")) station.allow = params.texts("allow");
+  if (params.has("comment")) station.comment = params.optional_text("comment").value_or("");
+}
+
+}  // namespace
+
+json station_add(ControlService& service, const Params& params, const Progress&) {
+  Catalogue& catalogue = service.store().catalogue();
+  StationRecord station;
+  station.name = params.text("name");
+  station.created = std::time(nullptr);
+  apply(params, station);
+  catalogue.add_station(station);
+  return station_json(catalogue, station);
+}
+
+json station_list(ControlService& service, const Params&, const Progress&) {
+  Catalogue& catalogue = service.store().catalogue();
+  json stations = json::array();
+  for (const StationRecord& station : catalogue.stations())
+    stations.push_back(station_json(catalogue, station));
+  return stations;
+}
+
+json station_show(ControlService& service, const Params& params, const Progress&) {
+  Catalogue& catalogue = service.store().catalogue();
+  return station_json(catalogue, catalogue.station(params.text("name")));
+}
+
+json station_set(ControlService& service, const Params& params, const Progress&) {
+  Catalogue& catalogue = service.store().catalogue();
+  const std::lock_guard lock(service.station_changes());
+  StationRecord station = catalogue.station(params.text("name"));
+  apply(params, station);
+  catalogue.update_station(station);
+  return station_json(catalogue, station);
+}
+
+json station_remove(ControlService& service, const Params& params, const Progress&) {
+  const std::string name = params.text("name");
+  service.store().remove_station(name);
+  return {{"name", name}};
+}
+
+}  // namespace plydisk::methods

@@ -1,0 +1,132 @@
+#include "control/records.hpp"
+
+#include <array>
+#include <ctime>
+
+namespace plydisk {
+
+using nlohmann::json;
+
+namespace {
+
+json optional_json(const std::optional<Destination>& destination) {
+  return destination ? json(to_string(*destination)) : json(nullptr);
+}
+
+json optional_json(const std::optional<std::string>& text) {
+  return text ? json(*text) : json(nullptr);
+}
+
+json null_if_empty(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
+
+const char* persistence(bool persistent) { return persistent ? "persistent" : "volatile"; }
+
+Destination effective_writes(Catalogue& catalogue, const StationRecord& station) {
+  if (station.writes) return *station.writes;
+  if (station.image) {
+    if (const auto image = catalogue.find_image(*station.image); image && image->writes)
+      return *image->writes;
+  }
+  return parse_destination(catalogue.parameter("default-writes"));
+}
+
+}  // namespace
+
+json time_json(std::int64_t seconds) {
+  if (seconds == 0) return nullptr;
+  const std::time_t time = seconds;
+  std::tm parts{};
+  std::array<char, 64> text{};
+  if (::gmtime_r(&time, &parts) == nullptr) return nullptr;
+  const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return std::string(text.data(), length);
+}
+
+json image_json(Catalogue& catalogue, const ImageStatus& image) {
+  const ImageRecord& record = image.record;
+  json versions = json::array();
+  for (const VersionRecord& version : catalogue.versions(record.name))
+    versions.push_back({{"number", version.number},
+                        {"state", version.state},
+                        {"created", time_json(version.created)},
+                        {"layers", version.layers}});
+  return {{"name", record.name},
+          {"size", record.size},
+          {"backing", record.backing},
+          {"linked", record.linked},
+          {"description", record.description},
+          {"writes", optional_json(record.writes)},
+          {"created", time_json(record.created)},
+          {"published", record.published},
+          {"state", image.state},
+          {"allocated", image.allocated},
+          {"sessions", image.sessions},
+          {"versions", versions}};
+}
+
+json station_json(Catalogue& catalogue, const StationRecord& station) {
+  return {{"name", station.name},
+          {"image", optional_json(station.image)},
+          {"writes", optional_json(station.writes)},
+          {"persistence", persistence(is_persistent(effective_writes(catalogue, station)))},
+          {"allow", station.allow},
+          {"comment", station.comment},
+          {"created", time_json(station.created)}};
+}
+
+json session_json(const SessionStatus& session) {
+  const SessionRecord& record = session.record;
+  return {{"id", record.id},
+          {"station", null_if_empty(record.station)},
+          {"image", record.image},
+          {"version", record.version},
+          {"peer", record.peer},
+          {"started", time_json(record.started)},
+          {"ended", time_json(record.ended)},
+          {"state", session.state},
+          {"writes", to_string(record.writes)},
+          {"persistence", persistence(session.persistent)},
+          {"layers", session.layers},
+          {"connections", session.connections},
+          {"stats",
+           {{"bytes_read", session.bytes_read},
+            {"bytes_written", session.bytes_written},
+            {"requests", session.requests},
+            {"flushes", session.flushes}}}};
+}
+
+json history_json(Catalogue& catalogue, const std::string& session) {
+  json history = json::array();
+  for (const HistoryRecord& event : catalogue.history(session))
+    history.push_back(
+        {{"at", time_json(event.at)}, {"event", event.event}, {"detail", event.detail}});
+  return history;
+}
+
+json layer_json(const std::filesystem::path& store, const LayerStatus& layer) {
+  const LayerRecord& record = layer.record;
+  return {{"uuid", record.uuid},
+          {"id", record.uuid},
+          {"kind", record.kind},
+          {"destination", to_string(record.destination)},
+          {"parent", null_if_empty(record.parent)},
+          {"image", record.image},
+          {"session", null_if_empty(record.session)},
+          {"position", record.position},
+          {"state", record.state},
+          {"size", record.size},
+          {"allocated", layer.allocated},
+          {"chunks", layer.chunks},
+          {"created", time_json(record.created)},
+          {"index", (store / "layers" / record.uuid / "index.sqlite").string()}};
+}
+
+json parameter_json(Catalogue& catalogue, const ParameterSpec& spec) {
+  return {{"name", spec.name},
+          {"value", catalogue.parameter(spec.name)},
+          {"default", spec.default_value},
+          {"unit", spec.unit},
+          {"help", spec.help}};
+}
+
+}  // namespace plydisk

@@ -1,0 +1,26 @@
+// Records of the store as JSON, with the names of the admin mount.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "store/parameters.hpp"
+#include "store/store.hpp"
+
+namespace plydisk {
+
+// "2025-01-31T12:00:00Z"; null for 0, which stands for "not yet".
+nlohmann::json time_json(std::int64_t seconds);
+
+nlohmann::json image_json(Catalogue& catalogue, const ImageStatus& image);
+// "persistence" is that of where the station's writes go when neither is told otherwise: its own
+// destination, else its image's, else the parameter default-writes.
+nlohmann::json station_json(Catalogue& catalogue, const StationRecord& station);
+nlohmann::json session_json(const SessionStatus& session);
+nlohmann::json history_json(Catalogue& catalogue, const std::string& session);
+nlohmann::json layer_json(const std::filesystem::path& store, const LayerStatus& layer);
+nlohmann::json parameter_json(Catalogue& catalogue, const ParameterSpec& spec);
+
+}  // namespace plydisk

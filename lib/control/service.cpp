@@ -1,0 +1,71 @@
+#include "control/service.hpp"
+
+#include <algorithm>
+#include <array>
+#include <ctime>
+
+#include "control/methods.hpp"
+#include "control/protocol.hpp"
+#include "store/names.hpp"
+
+namespace plydisk {
+
+using nlohmann::json;
+
+namespace {
+
+struct Method {
+  const char* name;
+  std::vector<const char*> fields;
+  json (*run)(ControlService&, const Params&, const Progress&);
+};
+
+const std::vector<Method>& method_table() {
+  static const std::vector<Method> table{
+      {"image.create", {"name", "size", "from", "link", "description"}, methods::image_create},
+      {"image.list", {}, methods::image_list},
+      {"image.show", {"name"}, methods::image_show},
+      {"image.remove", {"name"}, methods::image_remove},
+      {"image.accept", {"name"}, methods::image_accept},
+      {"station.add", {"name", "image", "writes", "allow", "comment"}, methods::station_add},
+      {"station.list", {}, methods::station_list},
+      {"station.show", {"name"}, methods::station_show},
+      {"station.set", {"name", "image", "writes", "allow", "comment"}, methods::station_set},
+      {"station.remove", {"name"}, methods::station_remove},
+      {"session.list", {}, methods::session_list},
+      {"session.show", {"session"}, methods::session_show},
+      {"session.end", {"session", "discard"}, methods::session_end},
+      {"redirect", {"session", "writes", "carry", "force"}, methods::redirect},
+      {"layer.list", {}, methods::layer_list},
+      {"layer.show", {"layer"}, methods::layer_show},
+      {"layer.check", {"layer"}, methods::layer_check},
+      {"param.list", {}, methods::param_list},
+      {"param.get", {"name"}, methods::param_get},
+      {"param.set", {"name", "value"}, methods::param_set},
+      {"status", {}, methods::status},
+  };
+  return table;
+}
+
+[[noreturn]] void no_such_method(const std::string& name) {
+  std::vector<std::string> names;
+  for (const Method& method : method_table()) names.emplace_back(method.name);
+  throw RpcError(rpc_code::unknown_method, ENOSYS,
+                 "there is no method " + quote(name) + suggestion(name, names));
+}
+
+}  // namespace
+
+ControlService::ControlService(Store& store, Role role)
+    : store_(store), role_(role), started_(std::time(nullptr)) {}
+
+json ControlService::call(const std::string& method, const json& params, const Progress& progress) {
+  const auto& table = method_table();
+  const auto found = std::find_if(table.begin(), table.end(),
+                                  [&](const Method& entry) { return method == entry.name; });
+  if (found == table.end()) no_such_method(method);
+  const Progress tell = progress ? progress : [](std::uint64_t, std::uint64_t) {};
+  return found->run(*this, Params(method, params, found->fields), tell);
+}
+
+}  // namespace plydisk

@@ -1,0 +1,48 @@
+// A session that this process serves: its record, its stack's records, and its disk.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "stack/disk.hpp"
+#include "store/catalogue.hpp"
+
+namespace plydisk {
+
+struct LiveSession {
+  using Clock = std::chrono::steady_clock;
+
+  // Held by whoever changes the session: the first write, redirections, its end. Never taken while
+  // a disk's or the store's lock is held.
+  std::mutex change_mutex;
+  // Protected by change_mutex. `id`, `station`, `image`, `version` and `token` never change, so those
+  // are read without it.
+  SessionRecord record;
+  std::vector<LayerRecord> layers;  // oldest first, one to one with the disk's stack
+  std::vector<HistoryRecord> news;  // not saved yet
+  bool saved = false;               // whether the catalogue knows the session
+  bool begun = false;               // whether it has a place for writes
+  bool ended = false;
+
+  bool anonymous = false;           // never changes
+  std::unique_ptr<Disk> disk;       // never changes
+
+  // Protected by the store's mutex.
+  unsigned connections = 0;
+  bool finishing = false;  // nobody may join any more
+  Clock::time_point idle_since = Clock::now();
+  Destination claimed = Destination::server_volatile;  // copy of record.writes, for direct's claim
+  std::string peer;
+  // `record` and `layers` as they were last saved or published: what others look at, since a change may
+  // take long.
+  SessionRecord seen_record;
+  std::vector<LayerRecord> seen_layers;
+};
+
+// How many of the layers, from the oldest, survive a boot: the longest run of persistent ones.
+std::size_t surviving(const std::vector<LayerRecord>& layers);
+
+}  // namespace plydisk

@@ -1,0 +1,261 @@
+// The door for stations: who may come in, and to which session.
+#include <algorithm>
+#include <ctime>
+
+#include "base/error.hpp"
+#include "base/uuid.hpp"
+#include "store/store_impl.hpp"
+
+namespace plydisk {
+
+class StoreImpl::ConnectionImpl final : public Store::Connection {
+ public:
+  ConnectionImpl(StoreImpl& store, SessionPtr session, bool read_only)
+      : store_(store), session_(std::move(session)), read_only_(read_only) {}
+  ~ConnectionImpl() override { store_.leave(session_); }
+  Disk& disk() override { return *session_->disk; }
+  // Each connection without a name has a disk of its own: another would see nothing of its writes.
+  bool multi_conn() const override { return !session_->anonymous; }
+  bool read_only() const override { return read_only_; }
+
+ private:
+  StoreImpl& store_;
+  const SessionPtr session_;
+  const bool read_only_;
+};
+
+// The station that the name says, or the one that the address alone tells.
+std::optional<StationRecord> StoreImpl::find_station(const ExportName& name, const Peer& peer) {
+  if (name.station) return catalogue_.find_station(*name.station);
+  if (peer.address == "unix") return std::nullopt;
+  for (const auto& station : catalogue_.stations())
+    for (const auto& network : station.allow)
+      if (cidr_is_host(network) && cidr_contains(network, peer.address)) return station;
+  return std::nullopt;
+}
+
+void StoreImpl::require_allowed(const ExportName& name, const std::optional<StationRecord>& station,
+                                const Peer& peer) {
+  if (station) {
+    // Who can open the server's Unix socket is the administrator's choice already.
+    if (station->allow.empty() || peer.address == "unix") return;
+    for (const auto& network : station->allow)
+      if (cidr_contains(network, peer.address)) return;
+    throw Error(EACCES, "station " + quote(station->name) + " may not connect from " + peer.address +
+                            "; allow it with: plydisk station set " + station->name + " --allow " +
+                            peer.address);
+  }
+  const std::string policy = catalogue_.parameter("unknown-stations");
+  if (policy == "allow" || (policy == "local" && peer.local)) return;
+  throw Error(EACCES, (name.station ? "station " + quote(*name.station) + " is not known"
+                                    : std::string("an unnamed station is not let in")) +
+                          " (from " + peer.address +
+                          "); add it with: plydisk station add NAME, or see the parameter "
+                          "unknown-stations");
+}
+
+std::string StoreImpl::image_for(const ExportName& name, const std::optional<StationRecord>& station) {
+  if (station && station->image) {
+    if (!name.image.empty() && name.image != *station->image)
+      throw Error(EACCES, "station " + quote(station->name) + " uses image " + quote(*station->image) +
+                              ", not " + quote(name.image));
+    return *station->image;
+  }
+  if (!name.image.empty()) return name.image;
+  const auto images = catalogue_.images();
+  if (images.size() != 1)
+    throw Error(ENOENT, "the export name must say which image: IMAGE[:VERSION][@STATION]");
+  return images.front().name;
+}
+
+// `direct` and other sessions exclude each other on an image. Throws EBUSY; `except` is the id of the
+// session that asks. The caller holds connect_mutex_.
+void StoreImpl::require_image_free(const ImageRecord& image, Destination writes,
+                                   const std::string& except) {
+  const auto who = [](const std::string& id, const std::string& station) {
+    return station.empty() ? "session " + id : "station " + quote(station);
+  };
+  const auto check = [&](const std::string& id, const std::string& station, Destination theirs,
+                         bool at_rest) {
+    if (id == except) return;
+    if (theirs == Destination::direct && !at_rest)
+      throw Error(EBUSY, "image " + quote(image.name) + " is written directly by " +
+                             who(id, station) + ", who has it alone");
+    if (writes != Destination::direct) return;
+    if (at_rest)
+      throw Error(EBUSY, "persistent layers of " + who(id, station) + " lie on image " +
+                             quote(image.name) +
+                             "; direct writes would break them: discard them first with: "
+                             "plydisk session end " + id + " --discard");
+    throw Error(EBUSY, "image " + quote(image.name) + " is in use by " + who(id, station) +
+                           "; direct writes need it alone");
+  };
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, session] : live_)
+      if (session->record.image == image.name)
+        check(id, session->record.station, session->claimed, false);
+  }
+  for (const auto& session : catalogue_.sessions()) {
+    if (session.image != image.name) continue;
+    const std::lock_guard lock(mutex_);
+    if (live_.contains(session.id)) continue;
+    check(session.id, session.station, session.writes, session.ended != 0);
+  }
+}
+
+StoreImpl::SessionPtr StoreImpl::find_live(const std::string& station, const std::string& image) {
+  for (const auto& [id, session] : live_)
+    if (!session->anonymous && session->record.station == station && session->record.image == image)
+      return session;
+  return nullptr;
+}
+
+StoreImpl::SessionPtr StoreImpl::make_live(SessionRecord record, std::vector<LayerRecord> layers) {
+  auto session = std::make_shared<LiveSession>();
+  Stack stack;
+  stack.version = open_version(catalogue_.image(record.image), record.version);
+  for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer)
+    stack.layers.push_back(open_layer(*layer, stack.version->shared_backing()));
+  session->anonymous = record.station.empty();
+  session->record = std::move(record);
+  session->layers = std::move(layers);
+  // The session outlives its disk, which is a part of it.
+  session->disk = std::make_unique<Disk>(std::move(stack), false, false,
+                                         [this, raw = session.get()] { begin_writing(*raw); });
+  publish(*session);
+  return session;
+}
+
+StoreImpl::SessionPtr StoreImpl::resume(const SessionRecord& record) {
+  auto session = make_live(record, catalogue_.session_layers(record.id));
+  session->saved = true;
+  session->news.push_back({std::time(nullptr), "resumed", ""});
+  begin_writing(*session);
+  const std::lock_guard lock(mutex_);
+  waiting_.erase(record.id);
+  live_[record.id] = session;
+  return session;
+}
+
+StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned version,
+                                       const std::string& station, Destination writes,
+                                       const ExportName& name, const Peer& peer) {
+  SessionRecord record;
+  record.id = random_hex(8);
+  std::vector<LayerRecord> layers;
+  // Persistent layers that an earlier session left are this one's, and it keeps their id and version.
+  bool saved = false;
+  if (!station.empty()) {
+    if (const auto rest = catalogue_.session_of(station, image.name)) {
+      if (name.version && *name.version != rest->version)
+        throw Error(EBUSY, "the persistent layers of station " + quote(station) +
+                               " lie on version " + std::to_string(rest->version) + " of image " +
+                               quote(image.name) + "; discard them with: plydisk session end " +
+                               rest->id + " --discard");
+      record.id = rest->id;
+      version = rest->version;
+      layers = catalogue_.session_layers(rest->id);
+      saved = true;
+    }
+  }
+  record.station = station;
+  record.image = image.name;
+  record.version = version;
+  record.token = name.session.value_or("");
+  record.peer = peer.address;
+  record.boot = boot_id_;
+  record.writes = writes;
+  record.started = std::time(nullptr);
+  require_image_free(image, writes, record.id);
+  auto session = make_live(record, std::move(layers));
+  session->saved = saved;
+  if (writes == Destination::direct && session->disk->stack().version->has_layers())
+    throw Error(EINVAL, "version " + std::to_string(version) + " of image " + quote(image.name) +
+                            " has frozen layers, so there is nothing to write to directly");
+  session->news.push_back({record.started, "started", std::string(to_string(writes))});
+  const std::lock_guard lock(mutex_);
+  live_[record.id] = session;
+  return session;
+}
+
+// False if the session has begun to end meanwhile.
+bool StoreImpl::join(const SessionPtr& session, const Peer& peer) {
+  const std::lock_guard lock(mutex_);
+  if (session->finishing) return false;
+  if (session->connections > 0 && session->peer != peer.address)
+    throw Error(EBUSY, "station " + quote(session->record.station) + " is connected from " +
+                           session->peer + "; a second one from " + peer.address +
+                           " would damage its disk");
+  session->peer = peer.address;
+  ++session->connections;
+  return true;
+}
+
+void StoreImpl::leave(const SessionPtr& session) noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    session->idle_since = LiveSession::Clock::now();
+    if (--session->connections > 0 || !session->anonymous) return;
+  }
+  try {
+    // Nobody can come back to a session that has no name.
+    finish(session, End::now, true, "the session has ended");
+  } catch (const std::exception&) {
+    // What is left on disk goes when the store is opened next.
+  }
+}
+
+std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& name, const Peer& peer,
+                                                      bool read_only) {
+  while (true) {
+    std::unique_lock connect(connect_mutex_);
+    const auto station = find_station(name, peer);
+    require_allowed(name, station, peer);
+    const ImageRecord image = catalogue_.image(image_for(name, station));
+    const std::string station_name = station ? station->name : name.station.value_or("");
+    if (name.version) catalogue_.version(image.name, *name.version);  // must exist
+
+    SessionPtr session;
+    if (!station_name.empty()) {
+      const std::lock_guard lock(mutex_);
+      session = find_live(station_name, image.name);
+    }
+    if (!session && !station_name.empty()) {
+      const auto record = catalogue_.session_of(station_name, image.name);
+      if (record && record->ended == 0) session = resume(*record);
+    }
+    if (session) {
+      std::unique_lock lock(mutex_);
+      if (session->finishing) {
+        // Its layers are being put in order; then the next session can begin.
+        connect.unlock();
+        finished_.wait(lock, [&] { return !live_.contains(session->record.id); });
+        continue;
+      }
+      lock.unlock();
+      if (name.session && session->record.token != *name.session && !session->record.token.empty()) {
+        // The same station with a new token has booted again.
+        finish(session, End::now, false, "the station has booted again");
+        continue;
+      }
+      if (name.version && *name.version != session->record.version)
+        throw Error(EBUSY, "station " + quote(station_name) + " is using version " +
+                               std::to_string(session->record.version) + " of image " +
+                               quote(image.name));
+    } else {
+      Destination writes = parse_destination(catalogue_.parameter("default-writes"));
+      if (image.writes) writes = *image.writes;
+      if (station && station->writes) writes = *station->writes;
+      if (is_at_client(writes))
+        throw Error(EINVAL, "the writes of station " + quote(station_name) + " go to " +
+                                to_string(writes) +
+                                ", which is at the station and not for a plain NBD client; choose "
+                                "server-volatile, server-persistent or direct");
+      session = start(image, name.version.value_or(image.published), station_name, writes, name, peer);
+    }
+    if (join(session, peer)) return std::make_unique<ConnectionImpl>(*this, session, read_only);
+  }
+}
+
+}  // namespace plydisk

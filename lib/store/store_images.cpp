@@ -1,0 +1,238 @@
+// Images: making, copying in, checking and opening them.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+#include <ctime>
+
+#include "base/error.hpp"
+#include "base/file.hpp"
+#include "base/units.hpp"
+#include "base/uuid.hpp"
+#include "store/store_impl.hpp"
+
+namespace plydisk {
+
+namespace {
+
+struct stat stat_of(const std::string& path) {
+  struct stat info{};
+  if (::stat(path.c_str(), &info) != 0) throw_errno("cannot open " + path);
+  return info;
+}
+
+std::int64_t mtime_ns(const struct stat& info) {
+  return static_cast<std::int64_t>(info.st_mtim.tv_sec) * 1'000'000'000 + info.st_mtim.tv_nsec;
+}
+
+// Copies the data that is not zeros; what is left out stays a hole.
+void copy_sparse(const Backing& from, const File& to, const Progress& progress) {
+  std::vector<std::byte> buffer(1 << 20);
+  from.for_each_extent(0, from.size(), [&](std::uint64_t at, std::uint64_t bytes, bool is_zero) {
+    const std::uint64_t end = at + bytes;
+    while (!is_zero && at < end) {
+      const auto piece = static_cast<std::size_t>(std::min<std::uint64_t>(end - at, buffer.size()));
+      from.read(buffer.data(), piece, at);
+      for (std::size_t i = 0; i < piece; i += chunk_size) {
+        const auto part = std::min<std::size_t>(chunk_size, piece - i);
+        const auto* const bytes_here = buffer.data() + i;
+        const bool zeros = bytes_here[0] == std::byte{0} &&
+                           std::memcmp(bytes_here, bytes_here + 1, part - 1) == 0;
+        if (!zeros) to.write(bytes_here, part, at + i);
+      }
+      at += piece;
+      if (progress) progress(at, from.size());
+    }
+  });
+}
+
+}  // namespace
+
+std::filesystem::path StoreImpl::backing_path(const ImageRecord& image) const {
+  // An absolute path stays what it is.
+  return directory_ / image.backing;
+}
+
+void StoreImpl::check_backing(const ImageRecord& image) const {
+  const std::string path = backing_path(image).string();
+  struct stat info{};
+  if (::stat(path.c_str(), &info) != 0)
+    throw Error(errno, "the backing of image " + quote(image.name) + " is missing: " + path + ": " +
+                           std::strerror(errno));
+  const std::uint64_t size = File::open(path, O_RDONLY).size();
+  const std::string remedy =
+      "; put it back, or take it as it is with: plydisk image accept " + image.name;
+  if (size < image.backing_size)
+    throw Error(EUCLEAN, "the backing of image " + quote(image.name) + " shrank from " +
+                             std::to_string(image.backing_size) + " to " + std::to_string(size) +
+                             " bytes: " + path + "; put it back");
+  if (size != image.backing_size)
+    throw Error(EUCLEAN, "the backing of image " + quote(image.name) + " has grown: " + path + remedy);
+  if (image.backing_mtime_ns != 0 && !image.backing_dirty &&
+      mtime_ns(info) != image.backing_mtime_ns)
+    throw Error(EUCLEAN, "the backing of image " + quote(image.name) +
+                             " was changed by somebody else: " + path + remedy);
+}
+
+void StoreImpl::record_backing(ImageRecord& image) const {
+  const std::string path = backing_path(image).string();
+  const struct stat info = stat_of(path);
+  image.backing_size = File::open(path, O_RDONLY).size();
+  image.backing_mtime_ns = S_ISREG(info.st_mode) ? mtime_ns(info) : 0;
+  image.backing_dirty = false;
+}
+
+ImageStatus StoreImpl::create_image(const NewImage& image, const Progress& progress) {
+  require_valid_name("image", image.name);
+  if (catalogue_.find_image(image.name))
+    throw Error(EEXIST, "there is an image " + quote(image.name) + " already");
+  if (image.size.has_value() == !image.from.empty())
+    throw Error(EINVAL, "give either a size or a source for the image");
+  if (image.link && image.from.empty())
+    throw Error(EINVAL, "only an image that is made from a file or block device can be linked");
+  if (image.size && (*image.size == 0 || *image.size % sector_size != 0))
+    throw Error(EINVAL, "the size of an image is a multiple of 512 bytes, and not 0");
+
+  ImageRecord record;
+  record.name = image.name;
+  record.description = image.description;
+  record.created = std::time(nullptr);
+  if (image.link) {
+    record.backing = std::filesystem::absolute(image.from).string();
+    record.linked = true;
+    record.size = open_file_backing(record.backing)->size();
+    record_backing(record);
+    catalogue_.add_image(record);
+    return status_of(record);
+  }
+
+  record.backing = "images/" + image.name + "/disk";
+  const auto folder = directory_ / "images" / image.name;
+  if (std::filesystem::exists(folder))
+    throw Error(EEXIST, folder.string() + " is there, but no image of the catalogue; remove it first");
+  // A name with a dot is removed at the next start if we do not come to the end.
+  const auto unfinished = directory_ / "images" / (".new-" + random_hex(8));
+  create_directory_durably(unfinished);
+  try {
+    const File disk = File::open(unfinished / "disk", O_RDWR | O_CREAT | O_EXCL);
+    const auto source = image.from.empty() ? nullptr : open_file_backing(image.from);
+    record.size = source ? source->size() : *image.size;
+    disk.truncate(record.size);
+    if (source) copy_sparse(*source, disk, progress);
+    disk.sync_data();
+    sync_directory(unfinished);
+    std::filesystem::rename(unfinished, folder);
+    if (auto* const watch = storage_observer.load())
+      watch->on_rename(unfinished.string(), folder.string());
+    sync_directory(directory_ / "images");
+    record_backing(record);
+    catalogue_.add_image(record);
+  } catch (...) {
+    std::error_code ignored;
+    std::filesystem::remove_all(unfinished, ignored);
+    if (!catalogue_.find_image(image.name)) std::filesystem::remove_all(folder, ignored);
+    throw;
+  }
+  return status_of(record);
+}
+
+ImageStatus StoreImpl::status_of(const ImageRecord& image) {
+  ImageStatus status;
+  status.record = image;
+  status.state = "ok";
+  try {
+    check_backing(image);
+  } catch (const Error& error) {
+    status.state = error.what();
+  }
+  status.allocated = allocated_in(backing_path(image));
+  for (const auto& version : catalogue_.versions(image.name))
+    for (const auto& uuid : version.layers) status.allocated += allocated_in(layer_folder(uuid));
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, session] : live_) status.sessions += session->record.image == image.name;
+  return status;
+}
+
+std::vector<ImageStatus> StoreImpl::images() {
+  std::vector<ImageStatus> all;
+  for (const auto& record : catalogue_.images()) all.push_back(status_of(record));
+  return all;
+}
+
+ImageStatus StoreImpl::image(const std::string& name) { return status_of(catalogue_.image(name)); }
+
+void StoreImpl::remove_image(const std::string& name) {
+  const std::lock_guard connect(connect_mutex_);
+  const ImageRecord record = catalogue_.image(name);
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, session] : live_)
+      if (session->record.image == name)
+        throw Error(EBUSY, "image " + quote(name) + " is in use by session " + id +
+                               (session->anonymous ? "" : " of station " + session->record.station) +
+                               "; end it first with: plydisk session end " + id);
+    std::erase_if(versions_, [&](const auto& entry) { return entry.first.first == name; });
+    backings_.erase(name);
+  }
+  std::vector<LayerRecord> layers;
+  for (const auto& version : catalogue_.versions(name))
+    for (const auto& uuid : version.layers)
+      if (const auto layer = catalogue_.find_layer(uuid)) layers.push_back(*layer);
+  catalogue_.remove_image(name);
+  remove_layers(layers);
+  if (!record.linked) remove_tree(directory_ / "images" / name);
+}
+
+ImageStatus StoreImpl::accept_image(const std::string& name) {
+  const std::lock_guard connect(connect_mutex_);
+  ImageRecord record = catalogue_.image(name);
+  for (const auto& session : catalogue_.sessions())
+    if (session.image == name)
+      throw Error(EBUSY, "the layers of session " + session.id + " lie on image " + quote(name) +
+                             " as it was; discard them first with: plydisk session end " +
+                             session.id + " --discard");
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, session] : live_)
+      if (session->record.image == name)
+        throw Error(EBUSY, "image " + quote(name) + " is in use by session " + id);
+    std::erase_if(versions_, [&](const auto& entry) { return entry.first.first == name; });
+    backings_.erase(name);
+  }
+  for (const auto& version : catalogue_.versions(name))
+    if (!version.layers.empty())
+      throw Error(EBUSY, "version " + std::to_string(version.number) + " of image " + quote(name) +
+                             " has layers that lie on the backing as it was");
+  record.size = open_file_backing(backing_path(record).string())->size();
+  record_backing(record);
+  catalogue_.update_image(record);
+  return status_of(record);
+}
+
+std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image, unsigned number) {
+  check_backing(image);
+  const auto key = std::make_pair(image.name, number);
+  std::shared_ptr<Backing> backing;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto known = versions_.find(key); known != versions_.end()) return known->second;
+    backing = backings_[image.name].lock();
+  }
+  if (!backing) backing = open_file_backing(backing_path(image).string());
+  if (backing->size() != image.size)
+    throw Error(EUCLEAN, "the backing of image " + quote(image.name) + " has another size than the image");
+  std::vector<Version::FrozenLayer> layers;
+  for (const auto& uuid : catalogue_.version(image.name, number).layers) {
+    const auto record = catalogue_.find_layer(uuid);
+    if (!record) throw Error(EUCLEAN, "the catalogue has no layer " + uuid);
+    layers.push_back({{record->uuid, record->parent, record->size}, layer_folder(uuid)});
+  }
+  auto version = std::make_shared<const Version>(backing, layers);
+  const std::lock_guard lock(mutex_);
+  backings_[image.name] = backing;
+  versions_[key] = version;
+  return version;
+}
+
+}  // namespace plydisk

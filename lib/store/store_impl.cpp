@@ -1,0 +1,176 @@
+// The store's folder, its lock, and the work that is due now and then.
+#include "store/store_impl.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <set>
+
+#include "base/error.hpp"
+#include "base/file.hpp"
+#include "base/uuid.hpp"
+
+namespace plydisk {
+
+namespace {
+
+constexpr std::chrono::milliseconds maintenance_period{500};
+constexpr const char* lock_name = "lock";
+
+}  // namespace
+
+void Store::init(const std::filesystem::path& directory) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error) throw_errno(error.value(), "cannot create " + directory.string());
+  if (std::filesystem::exists(directory / "catalogue.sqlite"))
+    throw Error(EEXIST, "there is a store in " + directory.string() + " already");
+  for (const char* name : {"images", "layers"}) {
+    if (::mkdir((directory / name).c_str(), 0700) != 0 && errno != EEXIST)
+      throw_errno("cannot create " + (directory / name).string());
+  }
+  Catalogue::create(directory);
+  sync_directory(directory);
+}
+
+std::unique_ptr<Store> Store::open(const std::filesystem::path& directory,
+                                   const StoreOptions& options) {
+  return std::make_unique<StoreImpl>(std::filesystem::absolute(directory), options);
+}
+
+StoreImpl::StoreImpl(const std::filesystem::path& directory, const StoreOptions& options)
+    : directory_(directory),
+      options_(options),
+      boot_id_(options.boot_id.empty() ? boot_id() : options.boot_id),
+      lock_(take_lock(directory)),
+      catalogue_(directory) {
+  remove_orphans();
+  end_sessions_of_earlier_boots();
+  if (!options_.serve) return;
+  for (const auto& session : catalogue_.sessions())
+    if (session.ended == 0) waiting_[session.id] = LiveSession::Clock::now() + grace();
+  maintenance_ = std::thread([this] { maintain(); });
+}
+
+StoreImpl::~StoreImpl() { stop(); }
+
+void StoreImpl::stop() {
+  std::vector<SessionPtr> live;
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    for (const auto& [id, session] : live_) live.push_back(session);
+  }
+  wake_.notify_all();
+  if (maintenance_.joinable()) maintenance_.join();
+  for (const auto& session : live) {
+    const std::lock_guard change(session->change_mutex);
+    session->disk->shut("the server is stopping");
+    for (const auto& layer : session->disk->stack().layers) {
+      try {
+        layer->settle();
+      } catch (const std::exception&) {
+        // The layer's map has what the index lacks, as after a crash.
+      }
+    }
+    session->disk->change([](Stack& stack, bool&) { stack.layers.clear(); });
+  }
+}
+
+UniqueFd StoreImpl::take_lock(const std::filesystem::path& directory) {
+  if (!std::filesystem::exists(directory / "catalogue.sqlite"))
+    throw Error(ENOENT, "there is no store in " + directory.string() +
+                            "; make one with: plydisk --store " + directory.string() + " init");
+  UniqueFd fd(::open((directory / lock_name).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd) {
+    if (errno == EROFS || errno == EACCES)
+      throw Error(errno, "the store " + directory.string() +
+                             " cannot be written; sessions need a place for their layers");
+    throw_errno("cannot open the lock of the store " + directory.string());
+  }
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) throw_errno("cannot lock the store " + directory.string());
+    throw Error(EBUSY, "the store " + directory.string() + " is in use by process " +
+                           read_text_file(directory / lock_name));
+  }
+  const std::string pid = std::to_string(::getpid()) + "\n";
+  if (::ftruncate(fd.get(), 0) != 0 ||
+      ::pwrite(fd.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size()))
+    throw_errno("cannot write to the store " + directory.string());
+  return fd;
+}
+
+// Folders that a crash left between their making and the catalogue's record, or the other way round.
+void StoreImpl::remove_orphans() {
+  std::set<std::string> known;
+  for (const auto& layer : catalogue_.layers()) known.insert(layer.uuid);
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_ / "layers", ignored))
+    if (!known.contains(entry.path().filename().string())) remove_tree(entry.path());
+  for (const auto& entry : std::filesystem::directory_iterator(directory_ / "images", ignored))
+    if (entry.path().filename().string().starts_with(".")) remove_tree(entry.path());
+}
+
+// What a session of an earlier boot had in memory is lost, and so is its station's trust in it.
+void StoreImpl::end_sessions_of_earlier_boots() {
+  for (const auto& session : catalogue_.sessions())
+    if (session.ended == 0 && session.boot != boot_id_) finish_record(session, false);
+}
+
+std::chrono::seconds StoreImpl::grace() {
+  return std::chrono::seconds(std::stoll(catalogue_.parameter("session-grace")));
+}
+
+void StoreImpl::maintain() {
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    wake_.wait_for(lock, maintenance_period);
+    if (stopping_) return;
+    lock.unlock();
+    try {
+      maintain_once();
+    } catch (const std::exception&) {
+      // A full disk, for one: the next time may be better, and requests report errors themselves.
+    }
+    lock.lock();
+  }
+}
+
+void StoreImpl::maintain_once() {
+  const auto now = LiveSession::Clock::now();
+  const auto wait = grace();
+  std::vector<SessionPtr> live, over;
+  std::vector<std::string> gone;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, session] : live_)
+      (session->connections == 0 && now - session->idle_since >= wait ? over : live)
+          .push_back(session);
+    for (const auto& [id, until] : waiting_)
+      if (now >= until) gone.push_back(id);
+  }
+  for (const auto& session : over) finish(session, End::if_idle, false, "the session has ended");
+  for (const auto& id : gone) {
+    const std::lock_guard connect(connect_mutex_);
+    {
+      const std::lock_guard lock(mutex_);
+      waiting_.erase(id);
+      if (live_.contains(id)) continue;
+    }
+    if (const auto record = catalogue_.find_session(id); record && record->ended == 0)
+      finish_record(*record, false);
+  }
+  for (const auto& session : live) {
+    for (const auto& layer : session->disk->stack().layers) {
+      try {
+        layer->maintain();
+      } catch (const Error&) {
+        // Its own requests report it; the other layers' work goes on.
+      }
+    }
+  }
+}
+
+}  // namespace plydisk

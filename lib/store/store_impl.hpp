@@ -1,0 +1,132 @@
+// The one implementation of Store, in several files by concern.
+//
+// Locks, in the order in which they are taken: a session's change_mutex, then mutex_, then a disk's own
+// and the catalogue's. Files are made and removed, and layers opened, without mutex_ where it can take
+// long; connect_mutex_ makes arrivals wait for each other meanwhile.
+#pragma once
+
+#include <condition_variable>
+#include <map>
+#include <thread>
+
+#include "backing/backing.hpp"
+#include "base/file.hpp"
+#include "store/live_session.hpp"
+#include "store/store.hpp"
+
+namespace plydisk {
+
+class StoreImpl final : public Store {
+ public:
+  StoreImpl(const std::filesystem::path& directory, const StoreOptions& options);
+  ~StoreImpl() override;
+
+  const std::filesystem::path& directory() const override { return directory_; }
+  Catalogue& catalogue() override { return catalogue_; }
+
+  ImageStatus create_image(const NewImage& image, const Progress& progress) override;
+  std::vector<ImageStatus> images() override;
+  ImageStatus image(const std::string& name) override;
+  void remove_image(const std::string& name) override;
+  ImageStatus accept_image(const std::string& name) override;
+  void remove_station(const std::string& name) override;
+  std::vector<SessionStatus> sessions() override;
+  SessionStatus session(const std::string& session) override;
+  void end_session(const std::string& session, bool discard) override;
+  RedirectResult redirect(const std::string& session, Destination destination,
+                          const RedirectOptions& options, const Progress& progress) override;
+  std::vector<LayerStatus> layers() override;
+  LayerStatus layer(const std::string& uuid) override;
+  std::vector<std::string> check_layer(const std::string& uuid) override;
+  void stop() override;
+  std::unique_ptr<Connection> connect(const ExportName& name, const Peer& peer,
+                                      bool read_only) override;
+
+ private:
+  class ConnectionImpl;
+  using SessionPtr = std::shared_ptr<LiveSession>;
+
+  // store_impl.cpp: the folder, the lock, housekeeping
+  static UniqueFd take_lock(const std::filesystem::path& directory);
+  void remove_orphans();
+  void end_sessions_of_earlier_boots();
+  void maintain();
+  void maintain_once();
+  std::chrono::seconds grace();
+
+  // store_images.cpp
+  std::filesystem::path backing_path(const ImageRecord& image) const;
+  // Throws if the backing is missing, smaller than it was, or changed behind our back.
+  void check_backing(const ImageRecord& image) const;
+  void record_backing(ImageRecord& image) const;
+  std::shared_ptr<const Version> open_version(const ImageRecord& image, unsigned number);
+  ImageStatus status_of(const ImageRecord& image);
+
+  // store_connect.cpp
+  std::optional<StationRecord> find_station(const ExportName& name, const Peer& peer);
+  void require_allowed(const ExportName& name, const std::optional<StationRecord>& station,
+                       const Peer& peer);
+  std::string image_for(const ExportName& name, const std::optional<StationRecord>& station);
+  void require_image_free(const ImageRecord& image, Destination writes, const std::string& except);
+  SessionPtr find_live(const std::string& station, const std::string& image);
+  // Continues a session of the catalogue that no one serves in this process.
+  SessionPtr resume(const SessionRecord& record);
+  SessionPtr start(const ImageRecord& image, unsigned version, const std::string& station,
+                   Destination writes, const ExportName& name, const Peer& peer);
+  SessionPtr make_live(SessionRecord record, std::vector<LayerRecord> layers);
+  bool join(const SessionPtr& session, const Peer& peer);
+  void leave(const SessionPtr& session) noexcept;
+
+  // store_sessions.cpp
+  std::filesystem::path layer_folder(const std::string& uuid) const;
+  LayerOptions layer_options(const LayerRecord& record, const std::shared_ptr<Backing>& backing) const;
+  std::shared_ptr<Layer> open_layer(const LayerRecord& record, const std::shared_ptr<Backing>& backing);
+  std::shared_ptr<Layer> create_layer(const LayerRecord& record, const std::shared_ptr<Backing>& backing);
+  LayerRecord new_layer(const LiveSession& session, Destination destination) const;
+  void begin_writing(LiveSession& session);
+  void start_direct(LiveSession& session);
+  void end_direct(const std::string& image) noexcept;
+  void save(LiveSession& session);
+  void publish(LiveSession& session);
+  void remove_layers(const std::vector<LayerRecord>& layers) noexcept;
+  enum class End { now, if_idle };
+  void finish(const SessionPtr& session, End when, bool discard, const std::string& reason);
+  void finish_record(SessionRecord record, bool discard);
+  // Null for one at rest.
+  SessionPtr live_session(const std::string& name);
+  std::shared_ptr<Layer> find_open_layer(const std::string& uuid);
+  std::string session_id(const std::string& name);
+  SessionStatus status_of(const SessionRecord& record);
+  SessionStatus status_of(LiveSession& session);
+
+  // redirect.cpp
+  void require_may_go_direct(LiveSession& session, const RedirectOptions& options);
+  double push_layer(LiveSession& session, Destination destination);
+  std::uint64_t carry(LiveSession& session, Destination destination, const Progress& progress);
+  std::uint64_t carry_into_backing(LiveSession& session, const Progress& progress);
+  std::uint64_t fold_layers(LiveSession& session, std::size_t first, std::size_t last,
+                            Destination destination, const Progress& progress);
+  void compact(LiveSession& session);
+
+  const std::filesystem::path directory_;
+  const StoreOptions options_;
+  const std::string boot_id_;
+  UniqueFd lock_;
+  Catalogue catalogue_;
+
+  std::mutex connect_mutex_;  // one station is let in at a time
+  std::mutex mutex_;          // protects the maps, and what LiveSession says
+  std::map<std::string, SessionPtr> live_;  // by id
+  // Sessions that were live when the server stopped, and until when they may come back.
+  std::map<std::string, LiveSession::Clock::time_point> waiting_;
+  std::map<std::string, std::weak_ptr<Backing>> backings_;  // by image
+  // Kept open after their last session, so that the next opens at once.
+  std::map<std::pair<std::string, unsigned>, std::shared_ptr<const Version>> versions_;
+
+  std::condition_variable finished_;  // with mutex_: a session has left live_
+  std::condition_variable wake_;      // with mutex_: stopping_
+  bool stopping_ = false;   // protected by mutex_
+  std::thread maintenance_;
+};
+
+}  // namespace plydisk

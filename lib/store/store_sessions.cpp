@@ -1,0 +1,284 @@
+// Sessions: their layers, their first write, their end.
+#include <algorithm>
+#include <ctime>
+
+#include "base/error.hpp"
+#include "base/file.hpp"
+#include "base/uuid.hpp"
+#include "store/store_impl.hpp"
+
+namespace plydisk {
+
+std::size_t surviving(const std::vector<LayerRecord>& layers) {
+  const auto is_volatile = [](const LayerRecord& layer) { return !is_persistent(layer.destination); };
+  return static_cast<std::size_t>(std::find_if(layers.begin(), layers.end(), is_volatile) -
+                                  layers.begin());
+}
+
+namespace {
+
+LayerIdentity identity_of(const LayerRecord& record) {
+  return {record.uuid, record.parent, record.size};
+}
+
+// Whether the layer can take further writes: one that has pass sectors can't change them in place.
+bool can_go_on(const Layer& layer) {
+  if (layer.kind() == LayerKind::pass) return true;
+  bool has_pass = false;
+  layer.for_each([&](std::uint64_t, const ChunkState& state) { has_pass |= !state.pass().empty(); });
+  return !has_pass;
+}
+
+}  // namespace
+
+std::filesystem::path StoreImpl::layer_folder(const std::string& uuid) const {
+  return directory_ / "layers" / uuid;
+}
+
+LayerOptions StoreImpl::layer_options(const LayerRecord& record,
+                                      const std::shared_ptr<Backing>& backing) const {
+  LayerOptions options;
+  options.kind = record.kind == "pass" ? LayerKind::pass : LayerKind::data;
+  options.durability =
+      is_persistent(record.destination) ? Durability::durable : Durability::process;
+  options.boot_id = boot_id_;
+  options.sync_backing = [backing] { backing->flush(); };
+  return options;
+}
+
+std::shared_ptr<Layer> StoreImpl::open_layer(const LayerRecord& record,
+                                             const std::shared_ptr<Backing>& backing) {
+  return Layer::open(layer_folder(record.uuid), identity_of(record), layer_options(record, backing));
+}
+
+std::shared_ptr<Layer> StoreImpl::create_layer(const LayerRecord& record,
+                                               const std::shared_ptr<Backing>& backing) {
+  return Layer::create(layer_folder(record.uuid), identity_of(record),
+                       layer_options(record, backing));
+}
+
+LayerRecord StoreImpl::new_layer(const LiveSession& session, Destination destination) const {
+  LayerRecord record;
+  record.uuid = random_uuid();
+  record.image = session.record.image;
+  record.session = session.record.id;
+  record.parent = session.layers.empty() ? "" : session.layers.back().uuid;
+  record.destination = destination;
+  record.kind = destination == Destination::direct ? "pass" : "data";
+  record.state = "writing";
+  record.size = session.disk->size();
+  record.created = std::time(nullptr);
+  return record;
+}
+
+void StoreImpl::remove_layers(const std::vector<LayerRecord>& layers) noexcept {
+  for (const auto& layer : layers) {
+    try {
+      remove_tree(layer_folder(layer.uuid));
+    } catch (const std::exception&) {
+      // The catalogue has forgotten it, so the next start removes it.
+    }
+  }
+}
+
+void StoreImpl::save(LiveSession& session) {
+  for (std::size_t i = 0; i < session.layers.size(); ++i) {
+    session.layers[i].position = static_cast<int>(i);
+    session.layers[i].state = i + 1 < session.layers.size() ? "frozen" : "writing";
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    session.record.peer = session.peer.empty() ? session.record.peer : session.peer;
+  }
+  catalogue_.save_session(session.record, session.layers, session.news);
+  session.news.clear();
+  session.saved = true;
+  publish(session);
+}
+
+void StoreImpl::publish(LiveSession& session) {
+  const std::lock_guard lock(mutex_);
+  session.claimed = session.record.writes;
+  session.seen_record = session.record;
+  session.seen_layers = session.layers;
+}
+
+// The first write of a session, or its return after a restart of the server.
+void StoreImpl::begin_writing(LiveSession& session) {
+  const std::lock_guard change(session.change_mutex);
+  if (session.ended) throw Error(ESHUTDOWN, "the session has ended");
+  if (session.begun) return;
+  const Destination writes = session.record.writes;
+  const Stack stack = session.disk->stack();
+  const bool direct = writes == Destination::direct;
+  if (direct) start_direct(session);
+  if (stack.layers.empty() && direct) {
+    save(session);
+    session.disk->change([](Stack&, bool& is_direct) { is_direct = true; });
+  } else if (!stack.layers.empty() && session.layers.back().destination == writes &&
+             can_go_on(*stack.layers.front())) {
+    save(session);
+    session.disk->change([&](Stack&, bool& is_direct) { is_direct = direct; });
+  } else {
+    push_layer(session, writes);
+  }
+  session.begun = true;
+}
+
+void StoreImpl::start_direct(LiveSession& session) {
+  session.disk->stack().version->backing().open_for_writing();
+  ImageRecord image = catalogue_.image(session.record.image);
+  // Durable before the first direct write: after a crash the backing's new time is no surprise.
+  image.backing_dirty = true;
+  catalogue_.update_image(image);
+}
+
+void StoreImpl::end_direct(const std::string& image_name) noexcept {
+  try {
+    std::shared_ptr<Backing> backing;
+    {
+      const std::lock_guard lock(mutex_);
+      backing = backings_[image_name].lock();
+    }
+    if (backing) backing->close_for_writing();
+    ImageRecord image = catalogue_.image(image_name);
+    if (!image.backing_dirty) return;
+    record_backing(image);
+    catalogue_.update_image(image);
+  } catch (const std::exception&) {
+    // backing_dirty stays set, and so the backing's time is not held against it.
+  }
+}
+
+void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
+                       const std::string& reason) {
+  const std::lock_guard change(session->change_mutex);
+  if (session->ended) return;
+  {
+    const std::lock_guard lock(mutex_);
+    if (when == End::if_idle && session->connections > 0) return;
+    session->finishing = true;
+  }
+  session->ended = true;
+  session->disk->shut(reason);
+  const bool was_direct = session->begun && session->record.writes == Destination::direct;
+  std::vector<std::shared_ptr<Layer>> opened = session->disk->stack().layers;  // newest first
+  const std::size_t kept = discard ? 0 : surviving(session->layers);
+  try {
+    for (std::size_t i = 0; i < kept; ++i) opened[opened.size() - 1 - i]->settle();
+    if (was_direct) session->disk->stack().version->backing().flush();
+  } catch (const std::exception&) {
+    // The layer has stopped; what it could not save, its map has until the machine goes down.
+  }
+  opened.clear();
+  session->disk->change([](Stack& stack, bool&) { stack.layers.clear(); });
+
+  std::vector<LayerRecord> doomed(session->layers.begin() + static_cast<std::ptrdiff_t>(kept),
+                                  session->layers.end());
+  session->layers.resize(kept);
+  try {
+    if (kept == 0) {
+      if (session->saved) catalogue_.remove_session(session->record.id);
+    } else if (session->begun) {
+      session->record.ended = std::time(nullptr);
+      session->news.push_back({session->record.ended, "ended", reason});
+      save(*session);
+    }
+    remove_layers(doomed);
+  } catch (const std::exception&) {
+    // The catalogue still has the session as live; it ends at the next start.
+  }
+  if (was_direct) end_direct(session->record.image);
+  {
+    const std::lock_guard lock(mutex_);
+    live_.erase(session->record.id);
+  }
+  finished_.notify_all();
+}
+
+// Ends a session that no one serves in this process.
+void StoreImpl::finish_record(SessionRecord record, bool discard) {
+  std::vector<LayerRecord> layers = catalogue_.session_layers(record.id);
+  const std::size_t kept = discard ? 0 : surviving(layers);
+  const std::vector<LayerRecord> doomed(layers.begin() + static_cast<std::ptrdiff_t>(kept),
+                                        layers.end());
+  layers.resize(kept);
+  if (kept == 0) {
+    catalogue_.remove_session(record.id);
+  } else {
+    record.ended = std::time(nullptr);
+    catalogue_.save_session(record, layers, {{record.ended, "ended", ""}});
+  }
+  remove_layers(doomed);
+  if (record.writes == Destination::direct) end_direct(record.image);
+}
+
+void StoreImpl::remove_station(const std::string& name) {
+  const std::lock_guard connect(connect_mutex_);
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, session] : live_)
+      if (session->record.station == name)
+        throw Error(EBUSY, "station " + quote(name) + " has a live session; end it first with: "
+                               "plydisk session end " + id);
+  }
+  catalogue_.remove_station(name);
+}
+
+// The id that a user's words mean: an id, a station, or IMAGE@STATION.
+std::string StoreImpl::session_id(const std::string& name) {
+  std::vector<SessionRecord> all = catalogue_.sessions();
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, session] : live_)
+      if (std::none_of(all.begin(), all.end(), [&](const auto& known) { return known.id == id; }))
+        all.push_back(session->seen_record);
+  }
+  std::vector<std::string> found;
+  for (const auto& session : all) {
+    if (session.id == name) return name;
+    if (session.station.empty()) continue;
+    if (session.station == name || session.image + "@" + session.station == name)
+      found.push_back(session.id);
+  }
+  if (found.size() == 1) return found.front();
+  if (found.empty())
+    throw Error(ENOENT, "there is no session " + quote(name) + "; see: plydisk session list");
+  throw Error(EINVAL, "station " + quote(name) + " has several sessions; say which one: IMAGE@STATION");
+}
+
+StoreImpl::SessionPtr StoreImpl::live_session(const std::string& name) {
+  const std::string id = session_id(name);
+  const std::lock_guard connect(connect_mutex_);
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = live_.find(id); found != live_.end()) return found->second;
+  }
+  const auto record = catalogue_.find_session(id);
+  if (!record) throw Error(ENOENT, "there is no session " + quote(name));
+  if (record->ended != 0) return nullptr;
+  return resume(*record);
+}
+
+void StoreImpl::end_session(const std::string& name, bool discard) {
+  const std::string id = session_id(name);
+  SessionPtr session;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = live_.find(id); found != live_.end()) session = found->second;
+  }
+  if (session) return finish(session, End::now, discard, "the administrator ended the session");
+  const std::lock_guard connect(connect_mutex_);
+  const auto record = catalogue_.find_session(id);
+  if (!record) throw Error(ENOENT, "there is no session " + quote(name));
+  if (record->ended != 0 && !discard)
+    throw Error(EINVAL, "session " + id + " is not live; its persistent layers can be discarded with: "
+                        "plydisk session end " + id + " --discard");
+  {
+    const std::lock_guard lock(mutex_);
+    waiting_.erase(id);
+  }
+  finish_record(*record, discard);
+}
+
+}  // namespace plydisk

@@ -1,0 +1,130 @@
+// What sessions and layers look like from outside.
+#include <fcntl.h>
+
+#include <algorithm>
+
+#include "base/error.hpp"
+#include "base/file.hpp"
+#include "store/store_impl.hpp"
+
+namespace plydisk {
+
+namespace {
+
+void describe_layers(SessionStatus& status, const std::vector<LayerRecord>& layers) {
+  for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer)
+    status.layers.push_back(layer->uuid);
+  // A persistent layer above a volatile one goes with it.
+  status.persistent = is_persistent(status.record.writes) && surviving(layers) == layers.size();
+}
+
+}  // namespace
+
+SessionStatus StoreImpl::status_of(LiveSession& session) {
+  SessionStatus status;
+  const DiskStatistics& statistics = session.disk->statistics();
+  status.bytes_read = statistics.bytes_read;
+  status.bytes_written = statistics.bytes_written;
+  status.requests = statistics.requests;
+  status.flushes = statistics.flushes;
+  const std::lock_guard lock(mutex_);
+  status.record = session.seen_record;
+  describe_layers(status, session.seen_layers);
+  status.connections = session.connections;
+  status.state = session.connections > 0 ? "live" : "waiting";
+  if (!session.peer.empty()) status.record.peer = session.peer;
+  return status;
+}
+
+SessionStatus StoreImpl::status_of(const SessionRecord& record) {
+  SessionStatus status;
+  status.record = record;
+  status.state = record.ended == 0 ? "waiting" : "at-rest";
+  describe_layers(status, catalogue_.session_layers(record.id));
+  return status;
+}
+
+std::vector<SessionStatus> StoreImpl::sessions() {
+  std::vector<SessionPtr> live;
+  std::vector<SessionStatus> all;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, session] : live_) live.push_back(session);
+  }
+  for (const auto& session : live) all.push_back(status_of(*session));
+  for (const auto& record : catalogue_.sessions())
+    if (std::none_of(live.begin(), live.end(),
+                     [&](const auto& session) { return session->record.id == record.id; }))
+      all.push_back(status_of(record));
+  return all;
+}
+
+SessionStatus StoreImpl::session(const std::string& name) {
+  const std::string id = session_id(name);
+  for (auto& status : sessions())
+    if (status.record.id == id) return status;
+  throw Error(ENOENT, "there is no session " + quote(name));
+}
+
+// The layer, if a session of this process has it open.
+std::shared_ptr<Layer> StoreImpl::find_open_layer(const std::string& uuid) {
+  std::vector<SessionPtr> live;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, session] : live_) live.push_back(session);
+  }
+  for (const auto& session : live)
+    for (const auto& layer : session->disk->stack().layers)
+      if (layer->identity().uuid == uuid) return layer;
+  return nullptr;
+}
+
+LayerStatus StoreImpl::layer(const std::string& uuid) {
+  const auto record = catalogue_.find_layer(uuid);
+  if (!record)
+    throw Error(ENOENT, "there is no layer " + quote(uuid) + "; see: plydisk layer list");
+  LayerStatus status;
+  status.record = *record;
+  status.allocated = allocated_in(layer_folder(uuid));
+  const auto count = [&](std::uint64_t, const ChunkState&) { ++status.chunks; };
+  if (const auto open = find_open_layer(uuid)) {
+    open->for_each(count);
+    return status;
+  }
+  try {
+    if (record->session.empty())
+      load_frozen_index(layer_folder(uuid) / SectorIndex::file_name,
+                        {record->uuid, record->parent, record->size},
+                        [&](const ChunkChange&) { ++status.chunks; });
+    else
+      open_layer(*record, nullptr)->for_each(count);
+  } catch (const Error&) {
+    status.record.state = "damaged";
+  }
+  return status;
+}
+
+std::vector<LayerStatus> StoreImpl::layers() {
+  std::vector<LayerStatus> all;
+  for (const auto& record : catalogue_.layers()) all.push_back(layer(record.uuid));
+  return all;
+}
+
+std::vector<std::string> StoreImpl::check_layer(const std::string& uuid) {
+  const auto record = catalogue_.find_layer(uuid);
+  if (!record)
+    throw Error(ENOENT, "there is no layer " + quote(uuid) + "; see: plydisk layer list");
+  if (const auto open = find_open_layer(uuid)) return open->check();
+  try {
+    if (!record->session.empty()) return open_layer(*record, nullptr)->check();
+    load_frozen_index(layer_folder(uuid) / SectorIndex::file_name,
+                      {record->uuid, record->parent, record->size}, [](const ChunkChange&) {});
+    if (File::open(layer_folder(uuid) / Layer::data_name, O_RDONLY).size() < record->size)
+      return {"the data file was truncated"};
+  } catch (const Error& error) {
+    return {error.what()};
+  }
+  return {};
+}
+
+}  // namespace plydisk

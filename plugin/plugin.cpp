@@ -1,0 +1,330 @@
+// nbdkit-plydisk-plugin: nbdkit's callbacks over the engine, and nothing else.
+//
+// The life of the server: `config` takes parameters; `get_ready` opens everything once to report errors
+// where they are seen, and closes it; `after_fork` opens it for good, since threads, locks and SQLite
+// handles do not outlive the fork; `cleanup` brings all to disk. Connections may still be there
+// then, with their threads, so what they use is stopped and never destroyed.
+//
+// No exception may cross into nbdkit: every callback that can throw runs inside guarded().
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <string>
+
+#include "base/error.hpp"
+#include "control/server.hpp"
+#include "control/service.hpp"
+#include "peer.hpp"
+#include "store/scratch_disk.hpp"
+#include "store/store.hpp"
+
+#define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
+
+namespace {
+
+using namespace plydisk;
+
+struct Configuration {
+  std::string store, image, overlay;
+};
+Configuration configuration;
+
+// Either a store with its control socket, or one image with a scratch overlay.
+struct Server {
+  std::unique_ptr<Store> store;
+  std::unique_ptr<ControlService> service;
+  std::unique_ptr<ControlServer> control;
+  std::unique_ptr<ScratchDisk> scratch;
+};
+Server* server = nullptr;
+
+struct Handle {
+  std::unique_ptr<Store::Connection> connection;  // null without a store
+  bool read_only = false;
+  std::string image;
+  Disk& disk() const { return connection ? connection->disk() : server->scratch->disk(); }
+};
+
+// The errors that the NBD protocol knows; all others are I/O errors to the client.
+int wire_error(int code) {
+  switch (code) {
+    case EPERM:
+    case EROFS:
+    case EIO:
+    case ENOMEM:
+    case ENOSPC:
+    case ESHUTDOWN:
+    case EINVAL:
+    case EOPNOTSUPP:
+      return code;
+    case EACCES:
+      return EPERM;
+    default:
+      return EIO;
+  }
+}
+
+template <typename Result, typename Fn>
+Result guarded(Result failure, Fn&& fn) noexcept {
+  try {
+    return fn();
+  } catch (const Error& error) {
+    nbdkit_error("%s", error.what());
+    nbdkit_set_error(wire_error(error.code()));
+  } catch (const std::bad_alloc&) {
+    nbdkit_error("out of memory");
+    nbdkit_set_error(ENOMEM);
+  } catch (const std::exception& error) {
+    nbdkit_error("%s", error.what());
+    nbdkit_set_error(EIO);
+  }
+  return failure;
+}
+
+Handle& handle_of(void* handle) { return *static_cast<Handle*>(handle); }
+
+int config(const char* key, const char* value) {
+  return guarded(-1, [&] {
+    std::string* place = nullptr;
+    if (std::strcmp(key, "file") == 0) place = &configuration.image;
+    if (std::strcmp(key, "store") == 0) place = &configuration.store;
+    if (std::strcmp(key, "overlay") == 0) place = &configuration.overlay;
+    if (place == nullptr)
+      throw Error(EINVAL, "unknown parameter " + std::string(key) + "; there are: file, store, overlay");
+    if (!place->empty()) throw Error(EINVAL, std::string(key) + " is given twice");
+    // The daemon changes to the root folder, so paths are made whole now.
+    const std::unique_ptr<char, decltype(&free)> path(nbdkit_absolute_path(value), free);
+    if (!path) return -1;
+    *place = path.get();
+    return 0;
+  });
+}
+
+int config_complete() {
+  return guarded(-1, [] {
+    if (configuration.store.empty() == configuration.image.empty())
+      throw Error(EINVAL, "give either an image (nbdkit plydisk disk.img) or a store (store=FOLDER)");
+    if (!configuration.overlay.empty() && configuration.image.empty())
+      throw Error(EINVAL, "overlay=FOLDER goes with an image; a store has its own layers");
+    return 0;
+  });
+}
+
+std::unique_ptr<Server> open_server(bool serve) {
+  auto opened = std::make_unique<Server>();
+  if (configuration.store.empty()) {
+    opened->scratch = std::make_unique<ScratchDisk>(configuration.image, configuration.overlay);
+    return opened;
+  }
+  StoreOptions options;
+  options.serve = serve;
+  opened->store = Store::open(configuration.store, options);
+  if (!serve) return opened;
+  opened->service = std::make_unique<ControlService>(*opened->store, ControlService::Role::server);
+  opened->control = std::make_unique<ControlServer>(*opened->service);
+  return opened;
+}
+
+int get_ready() {
+  return guarded(-1, [] {
+    open_server(false);
+    return 0;
+  });
+}
+
+int after_fork() {
+  return guarded(-1, [] {
+    server = open_server(true).release();
+    return 0;
+  });
+}
+
+void cleanup() {
+  guarded(0, [] {
+    if (server == nullptr) return 0;
+    if (server->control) server->control->stop();
+    if (server->store) server->store->stop();
+    if (server->scratch) server->scratch->stop();
+    return 0;
+  });
+}
+
+int list_exports(int, int, struct nbdkit_exports* exports) {
+  return guarded(-1, [&] {
+    if (!server->store) return nbdkit_add_export(exports, "", configuration.image.c_str());
+    for (const auto& image : server->store->catalogue().images()) {
+      const char* const text = image.description.empty() ? nullptr : image.description.c_str();
+      if (nbdkit_add_export(exports, image.name.c_str(), text) != 0) return -1;
+    }
+    return 0;
+  });
+}
+
+void* open(int read_only) {
+  return guarded(static_cast<void*>(nullptr), [&]() -> void* {
+    auto handle = std::make_unique<Handle>();
+    handle->read_only = read_only != 0;
+    if (server->store) {
+      const ExportName name = parse_export_name(nbdkit_export_name());
+      handle->image = name.image;
+      handle->connection = server->store->connect(name, current_peer(), handle->read_only);
+    }
+    return handle.release();
+  });
+}
+
+void close(void* handle) { delete &handle_of(handle); }
+
+const char* export_description(void* handle) {
+  return guarded(static_cast<const char*>(nullptr), [&]() -> const char* {
+    if (!server->store) return nbdkit_strdup_intern(configuration.image.c_str());
+    const auto image = server->store->catalogue().find_image(handle_of(handle).image);
+    if (!image || image->description.empty()) return nullptr;
+    return nbdkit_strdup_intern(image->description.c_str());
+  });
+}
+
+int64_t get_size(void* handle) { return static_cast<int64_t>(handle_of(handle).disk().size()); }
+
+int block_size(void*, uint32_t* minimum, uint32_t* preferred, uint32_t* maximum) {
+  *minimum = 1;
+  *preferred = 4096;
+  *maximum = 0xffffffff;
+  return 0;
+}
+
+int can_write(void* handle) { return handle_of(handle).read_only ? 0 : 1; }
+int yes(void*) { return 1; }
+int no(void*) { return 0; }
+int can_fua(void*) { return NBDKIT_FUA_NATIVE; }
+int can_cache(void*) { return NBDKIT_CACHE_NATIVE; }
+
+int can_multi_conn(void* handle) {
+  const auto& connection = handle_of(handle).connection;
+  return !connection || connection->multi_conn() ? 1 : 0;
+}
+
+int pread(void* handle, void* buffer, uint32_t count, uint64_t offset, uint32_t) {
+  return guarded(-1, [&] {
+    handle_of(handle).disk().read(buffer, count, offset);
+    return 0;
+  });
+}
+
+int pwrite(void* handle, const void* buffer, uint32_t count, uint64_t offset, uint32_t flags) {
+  return guarded(-1, [&] {
+    handle_of(handle).disk().write(buffer, count, offset, (flags & NBDKIT_FLAG_FUA) != 0);
+    return 0;
+  });
+}
+
+int flush(void* handle, uint32_t) {
+  return guarded(-1, [&] {
+    handle_of(handle).disk().flush();
+    return 0;
+  });
+}
+
+int trim(void* handle, uint32_t count, uint64_t offset, uint32_t flags) {
+  return guarded(-1, [&] {
+    handle_of(handle).disk().trim(offset, count, (flags & NBDKIT_FLAG_FUA) != 0);
+    return 0;
+  });
+}
+
+int zero(void* handle, uint32_t count, uint64_t offset, uint32_t flags) {
+  return guarded(-1, [&] {
+    Disk& disk = handle_of(handle).disk();
+    if ((flags & NBDKIT_FLAG_FAST_ZERO) != 0 && !disk.zeroes_fast()) {
+      nbdkit_set_error(EOPNOTSUPP);
+      return -1;
+    }
+    disk.zero(offset, count, (flags & NBDKIT_FLAG_MAY_TRIM) != 0, (flags & NBDKIT_FLAG_FUA) != 0);
+    return 0;
+  });
+}
+
+int extents(void* handle, uint32_t count, uint64_t offset, uint32_t flags,
+            struct nbdkit_extents* extents) {
+  return guarded(-1, [&] {
+    bool enough = false;
+    int result = 0;
+    handle_of(handle).disk().for_each_extent(
+        offset, count, [&](uint64_t at, uint64_t bytes, bool is_zero) {
+          if (enough || result != 0) return;
+          const uint32_t type = is_zero ? NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO : 0U;
+          result = nbdkit_add_extent(extents, at, bytes, type);
+          enough = (flags & NBDKIT_FLAG_REQ_ONE) != 0 && at > offset;
+        });
+    return result;
+  });
+}
+
+int cache(void* handle, uint32_t count, uint64_t offset, uint32_t) {
+  return guarded(-1, [&] {
+    handle_of(handle).disk().prefetch(offset, count);
+    return 0;
+  });
+}
+
+constexpr const char* help =
+    "[file=]IMAGE      Serve one image; writes go to a volatile overlay, never to the image.\n"
+    "overlay=FOLDER    Where that overlay lies (default: $TMPDIR, or /var/tmp).\n"
+    "store=FOLDER      Serve all images of a store; the export name says\n"
+    "                  IMAGE[:VERSION][@STATION[+SESSION]].";
+
+void dump_plugin() {
+  printf("plydisk_version=%s\n", PLYDISK_VERSION);
+  printf("plydisk_store_format=%d\n", store_format);
+  printf("plydisk_sqlite=%s\n", sqlite3_libversion());
+}
+
+nbdkit_plugin make_plugin() {
+  nbdkit_plugin plugin{};
+  plugin.name = "plydisk";
+  plugin.longname = "plydisk: disks for workstations from shared images";
+  plugin.version = PLYDISK_VERSION;
+  plugin.description = "Serves images with copy-on-write layers tracked in SQLite sector indexes";
+  plugin.dump_plugin = dump_plugin;
+  plugin.config = config;
+  plugin.config_complete = config_complete;
+  plugin.config_help = help;
+  plugin.magic_config_key = "file";
+  plugin.get_ready = get_ready;
+  plugin.after_fork = after_fork;
+  plugin.cleanup = cleanup;
+  plugin.list_exports = list_exports;
+  plugin.open = open;
+  plugin.close = close;
+  plugin.export_description = export_description;
+  plugin.get_size = get_size;
+  plugin.block_size = block_size;
+  plugin.can_write = can_write;
+  plugin.can_flush = yes;
+  plugin.is_rotational = no;
+  plugin.can_trim = yes;
+  plugin.can_zero = yes;
+  plugin.can_fast_zero = yes;
+  plugin.can_extents = yes;
+  plugin.can_fua = can_fua;
+  plugin.can_multi_conn = can_multi_conn;
+  plugin.can_cache = can_cache;
+  plugin.pread = pread;
+  plugin.pwrite = pwrite;
+  plugin.flush = flush;
+  plugin.trim = trim;
+  plugin.zero = zero;
+  plugin.extents = extents;
+  plugin.cache = cache;
+  return plugin;
+}
+
+nbdkit_plugin plugin = make_plugin();
+
+}  // namespace
+
+NBDKIT_REGISTER_PLUGIN(plugin)
