@@ -1,8 +1,11 @@
 // The `plydisk` command: parses the line, runs one verb, turns errors into one sentence.
 //
 // Exit codes: 0 done, 1 an error, 2 the command line is wrong.
+#include <algorithm>
 #include <csignal>
 #include <iostream>
+#include <string>
+#include <vector>
 
 #include "base/error.hpp"
 #include "command.hpp"
@@ -68,6 +71,23 @@ int report_usage(const std::string& sentence, bool as_json) {
   return 2;
 }
 
+// The words of the line, last one first as the parser takes them. It would give "--comment=" the
+// next word for a value; here that means an empty one.
+std::vector<std::string> reversed_words(int argc, char** argv) {
+  std::vector<std::string> words;
+  for (int i = 1; i < argc; ++i) {
+    std::string word = argv[i];
+    if (word.starts_with("--") && word.find('=') == word.size() - 1) {
+      word.pop_back();
+      words.push_back(word);
+      word.clear();
+    }
+    words.push_back(word);
+  }
+  std::reverse(words.begin(), words.end());
+  return words;
+}
+
 int run(int argc, char** argv) {
   CLI::App app(description);
   Command command;
@@ -76,7 +96,7 @@ int run(int argc, char** argv) {
   const bool json_asked = std::any_of(
       argv, argv + argc, [](const char* word) { return std::string_view(word) == "--json"; });
   try {
-    app.parse(argc, argv);
+    app.parse(reversed_words(argc, argv));
   } catch (const CLI::CallForHelp&) {
     std::cout << app.help();
     return 0;

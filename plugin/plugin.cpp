@@ -1,9 +1,9 @@
 // nbdkit-plydisk-plugin: nbdkit's callbacks over the engine, and nothing else.
 //
-// The life of the server: `config` takes parameters; `get_ready` opens everything once to report errors
-// where they are seen, and closes it; `after_fork` opens it for good, since threads, locks and SQLite
-// handles do not outlive the fork; `cleanup` brings all to disk. Connections may still be there
-// then, with their threads, so what they use is stopped and never destroyed.
+// The life of the server: `config` takes parameters; `get_ready` opens everything once to report
+// errors where they are seen, and closes it; `after_fork` opens it for good, since threads, locks
+// and SQLite handles do not outlive the fork; `cleanup` brings all to disk. Connections may still
+// be there then, with their threads, so what they use is stopped and never destroyed.
 //
 // No exception may cross into nbdkit: every callback that can throw runs inside guarded().
 
@@ -94,7 +94,8 @@ int config(const char* key, const char* value) {
     if (std::strcmp(key, "store") == 0) place = &configuration.store;
     if (std::strcmp(key, "overlay") == 0) place = &configuration.overlay;
     if (place == nullptr)
-      throw Error(EINVAL, "unknown parameter " + std::string(key) + "; there are: file, store, overlay");
+      throw Error(EINVAL,
+                  "unknown parameter " + std::string(key) + "; there are: file, store, overlay");
     if (!place->empty()) throw Error(EINVAL, std::string(key) + " is given twice");
     // The daemon changes to the root folder, so paths are made whole now.
     const std::unique_ptr<char, decltype(&free)> path(nbdkit_absolute_path(value), free);
@@ -107,7 +108,8 @@ int config(const char* key, const char* value) {
 int config_complete() {
   return guarded(-1, [] {
     if (configuration.store.empty() == configuration.image.empty())
-      throw Error(EINVAL, "give either an image (nbdkit plydisk disk.img) or a store (store=FOLDER)");
+      throw Error(EINVAL,
+                  "give either an image (nbdkit plydisk disk.img) or a store (store=FOLDER)");
     if (!configuration.overlay.empty() && configuration.image.empty())
       throw Error(EINVAL, "overlay=FOLDER goes with an image; a store has its own layers");
     return 0;

@@ -153,7 +153,7 @@ void remove_tree(const std::filesystem::path& path) {
 }
 
 std::uint64_t allocated_in(const std::filesystem::path& path) {
-  struct stat info{};
+  struct stat info {};
   if (::stat(path.c_str(), &info) != 0) return 0;
   if (!S_ISDIR(info.st_mode)) return static_cast<std::uint64_t>(info.st_blocks) * 512;
   std::uint64_t bytes = 0;

@@ -69,7 +69,7 @@ bool Params::flag(const char* field) const {
 std::optional<std::uint64_t> Params::bytes(const char* field) const {
   const json* value = find(field);
   if (value == nullptr) return std::nullopt;
-  if (!value->is_number_unsigned())
+  if (!value->is_number_integer() || *value < 0)
     refuse("the field " + quote(field) + " must be a whole number of bytes");
   return value->get<std::uint64_t>();
 }

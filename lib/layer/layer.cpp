@@ -99,8 +99,8 @@ void Layer::find_unsaved_changes() {
   map_->for_each([&](std::uint64_t chunk, const ChunkState& state) {
     while (row != saved.cend() && row->chunk < chunk) ++row;
     if (row == saved.cend() || row->chunk != chunk || row->state != state) dirty_.mark(chunk);
+    rewritten_.store(true);
   });
-  rewritten_.store(true);
 }
 
 bool Layer::empty() const {

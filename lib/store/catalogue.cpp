@@ -62,7 +62,7 @@ CREATE INDEX session_by_version ON session(image, version);
 CREATE TABLE layer(
   uuid TEXT NOT NULL PRIMARY KEY CHECK(length(uuid) = 36 AND uuid NOT GLOB '*[^0-9a-f-]*'),
   image TEXT NOT NULL REFERENCES image(name) DEFERRABLE INITIALLY DEFERRED,
-  parent TEXT REFERENCES layer(uuid) DEFERRABLE INITIALLY DEFERRED CHECK(parent <> uuid),
+  parent TEXT CHECK(parent <> uuid),
   session TEXT REFERENCES session(id) DEFERRABLE INITIALLY DEFERRED,
   position INTEGER NOT NULL CHECK(position >= 0),
   destination TEXT NOT NULL REFERENCES destination(name),

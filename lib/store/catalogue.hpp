@@ -42,7 +42,7 @@ struct ImageRecord {
 struct VersionRecord {
   std::string image;
   unsigned number = 1;
-  std::string state;  // "published", "frozen"
+  std::string state;  // "published" (one of each image: ImageRecord::published), "frozen"
   std::int64_t created = 0;
   std::vector<std::string> layers;  // uuids, oldest first; none: the backing alone
 };
@@ -50,7 +50,9 @@ struct VersionRecord {
 struct LayerRecord {
   std::string uuid;
   std::string image;
-  std::string parent;   // uuid of the layer below, or empty: the image version
+  // uuid of the layer on which it was made, which may have been folded away since; empty: the
+  // version.
+  std::string parent;
   std::string session;  // id of the session that it belongs to; empty for a version's
   int position = 0;     // in its session's stack, 0 is the oldest
   Destination destination = Destination::server_volatile;
@@ -108,7 +110,8 @@ class Catalogue {
 
   std::vector<VersionRecord> versions(const std::string& image);
   VersionRecord version(const std::string& image, unsigned number);
-  // Adds a version, its layers (records must be given, oldest first), in one transaction.
+  // Adds a version in one transaction, with the records of those of its layers that are new or were
+  // a session's. A version added as "published" becomes the image's published one.
   void add_version(const VersionRecord& version, const std::vector<LayerRecord>& layers);
 
   std::vector<LayerRecord> layers();
@@ -135,6 +138,7 @@ class Catalogue {
                     const std::vector<HistoryRecord>& events = {});
   // Removes the session, its layers' records and its history.
   void remove_session(const std::string& id);
+  // The last thousand events, oldest first.
   std::vector<HistoryRecord> history(const std::string& session);
 
   // Stored value, or the parameter's default.

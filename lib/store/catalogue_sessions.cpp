@@ -221,7 +221,6 @@ void Catalogue::save_session(const SessionRecord& session, const std::vector<Lay
   // Positions move when layers are merged, so the stack is written anew.
   run(db_, "DELETE FROM layer WHERE session = ?", session.id);
   for (const LayerRecord& layer : layers) rows::insert_layer(db_, layer);
-  rows::require_parents(db_, layers);
   for (const HistoryRecord& event : events) add_history(db_, session.id, event);
   if (!events.empty())
     run(db_,

@@ -18,8 +18,8 @@ struct LiveSession {
   // Held by whoever changes the session: the first write, redirections, its end. Never taken while
   // a disk's or the store's lock is held.
   std::mutex change_mutex;
-  // Protected by change_mutex. `id`, `station`, `image`, `version` and `token` never change, so those
-  // are read without it.
+  // Protected by change_mutex. `id`, `station`, `image`, `version` and `token` never change, so
+  // those are read without it.
   SessionRecord record;
   std::vector<LayerRecord> layers;  // oldest first, one to one with the disk's stack
   std::vector<HistoryRecord> news;  // not saved yet
@@ -27,8 +27,8 @@ struct LiveSession {
   bool begun = false;               // whether it has a place for writes
   bool ended = false;
 
-  bool anonymous = false;           // never changes
-  std::unique_ptr<Disk> disk;       // never changes
+  bool anonymous = false;      // never changes
+  std::unique_ptr<Disk> disk;  // never changes
 
   // Protected by the store's mutex.
   unsigned connections = 0;
@@ -36,8 +36,8 @@ struct LiveSession {
   Clock::time_point idle_since = Clock::now();
   Destination claimed = Destination::server_volatile;  // copy of record.writes, for direct's claim
   std::string peer;
-  // `record` and `layers` as they were last saved or published: what others look at, since a change may
-  // take long.
+  // `record` and `layers` as they were last saved or published: what others look at, since a change
+  // may take long.
   SessionRecord seen_record;
   std::vector<LayerRecord> seen_layers;
 };

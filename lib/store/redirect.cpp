@@ -31,9 +31,10 @@ void StoreImpl::require_may_go_direct(LiveSession& session, const RedirectOption
   const bool has_written = std::any_of(stack.layers.begin(), stack.layers.end(),
                                        [](const auto& layer) { return !layer->empty(); });
   if (has_written && !options.carry && !options.force)
-    throw Error(EBUSY, "session " + session.record.id +
-                           " has written to layers that the image would lack; --carry moves all of it "
-                           "into the image first, --force leaves it where it is");
+    throw Error(EBUSY,
+                "session " + session.record.id +
+                    " has written to layers that the image would lack; --carry moves all of it "
+                    "into the image first, --force leaves it where it is");
 }
 
 // Opens a new layer on top. Returns the pause in milliseconds.
@@ -89,9 +90,8 @@ std::uint64_t StoreImpl::fold_layers(LiveSession& session, std::size_t first, st
   const auto layer = create_layer(record, stack.version->shared_backing());
   std::uint64_t copied = 0;
   const std::vector<LayerRecord> before = session.layers;
-  const std::vector<LayerRecord> gone(
-      before.begin() + static_cast<std::ptrdiff_t>(first),
-      before.begin() + static_cast<std::ptrdiff_t>(last) + 1);
+  const std::vector<LayerRecord> gone(before.begin() + static_cast<std::ptrdiff_t>(first),
+                                      before.begin() + static_cast<std::ptrdiff_t>(last) + 1);
   try {
     copied = fold(folded, *layer, progress);
     layer->settle();
@@ -169,9 +169,9 @@ std::uint64_t StoreImpl::carry_into_backing(LiveSession& session, const Progress
   return copied;
 }
 
-// Folds frozen layers when there are many, the newest first, and as long as the next older one is not
-// much larger than what is folded already: so a sector is copied a few times at most, however often
-// a session is redirected. Layers that survive a boot and layers that do not are never mixed.
+// Folds frozen layers when there are many, the newest first, and as long as the next older one is
+// not much larger than what is folded already: so a sector is copied a few times at most, however
+// often a session is redirected. Layers that survive a boot and layers that do not are never mixed.
 void StoreImpl::compact(LiveSession& session) {
   if (session.layers.size() < 2) return;
   const std::size_t kept = surviving(session.layers);
@@ -204,7 +204,8 @@ RedirectResult StoreImpl::redirect(const std::string& name, Destination destinat
   if (!session)
     throw Error(EINVAL, "session " + quote(name) +
                             " is at rest; set where its station writes next time with: "
-                            "plydisk station set NAME --writes " + to_string(destination));
+                            "plydisk station set NAME --writes " +
+                            to_string(destination));
   // Nobody may come to the image while it is decided whether it is free.
   std::unique_lock connect(connect_mutex_, std::defer_lock);
   if (destination == Destination::direct) connect.lock();
@@ -241,7 +242,8 @@ RedirectResult StoreImpl::redirect(const std::string& name, Destination destinat
   if (connect.owns_lock()) connect.unlock();
   if (session->begun && options.carry && is_persistent(destination)) {
     result.carried = carry(*session, destination, progress);
-    session->news.push_back({std::time(nullptr), "carried", std::to_string(result.carried) + " bytes"});
+    session->news.push_back(
+        {std::time(nullptr), "carried", std::to_string(result.carried) + " bytes"});
     save(*session);
   }
   compact(*session);

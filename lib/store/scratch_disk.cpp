@@ -18,8 +18,8 @@ ScratchDisk::ScratchDisk(const std::string& image, const std::string& overlay_fo
                             " for the overlay; name another with overlay=FOLDER");
   overlay_folder_ = std::filesystem::absolute(overlay_folder_);
   Stack stack;
-  stack.version =
-      std::make_shared<const Version>(open_file_backing(image), std::vector<Version::FrozenLayer>{});
+  stack.version = std::make_shared<const Version>(open_file_backing(image),
+                                                  std::vector<Version::FrozenLayer>{});
   disk_ = std::make_unique<Disk>(std::move(stack), false, false, [this] { begin(); });
 }
 

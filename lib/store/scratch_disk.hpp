@@ -1,5 +1,5 @@
-// One image served without a store: all connections share a volatile overlay, which is gone when the
-// server ends. The image is never written.
+// One image served without a store: all connections share a volatile overlay, which is gone when
+// the server ends. The image is never written.
 //
 // Thread safety: disk() from any thread. Construction, stop() and destruction by one alone.
 #pragma once

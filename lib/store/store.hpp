@@ -26,29 +26,30 @@ namespace plydisk {
 class Disk;
 
 struct StoreOptions {
-  bool serve = false;      // sessions live here: background work runs, grace is counted
-  std::string boot_id;     // empty: the machine's; tests set it to play a reboot
+  bool serve = false;   // sessions live here: background work runs, grace is counted
+  std::string boot_id;  // empty: the machine's; tests set it to play a reboot
 };
 
 struct Peer {
-  bool local = true;       // a Unix socket or a loopback address
-  std::string address;     // numeric, or "unix"
+  bool local = true;    // a Unix socket or a loopback address
+  std::string address;  // numeric, or "unix"
 };
 
 struct ImageStatus {
   ImageRecord record;
-  std::string state;       // "ok", or the sentence that says why it is refused
+  std::string state;            // "ok", or the sentence that says why it is refused
   std::uint64_t allocated = 0;  // bytes of the backing and of all layers of its versions
-  unsigned sessions = 0;   // live ones
+  unsigned sessions = 0;        // live ones
 };
 
 struct SessionStatus {
   SessionRecord record;
-  std::string state;       // "live", "waiting" (no connection, in its grace), "at-rest"
+  std::string state;        // "live", "waiting" (no connection, in its grace), "at-rest"
   bool persistent = false;  // whether what is written now survives
   unsigned connections = 0;
   std::vector<std::string> layers;  // uuids, newest first
-  std::uint64_t bytes_read = 0, bytes_written = 0, requests = 0, flushes = 0;  // since the server started
+  std::uint64_t bytes_read = 0, bytes_written = 0, requests = 0,
+                flushes = 0;  // since the server started
 };
 
 struct LayerStatus {
@@ -63,11 +64,11 @@ struct RedirectOptions {
 };
 
 struct RedirectResult {
-  std::string session;           // id
+  std::string session;  // id
   Destination from, to;
-  double pause_ms = 0;           // how long requests waited
-  std::uint64_t carried = 0;     // bytes
-  bool survives = false;         // whether what is written from now on survives the next boot
+  double pause_ms = 0;        // how long requests waited
+  std::uint64_t carried = 0;  // bytes
+  bool survives = false;      // whether what is written from now on survives the next boot
 };
 
 class Store {
@@ -96,13 +97,15 @@ class Store {
   virtual std::vector<ImageStatus> images() = 0;
   virtual ImageStatus image(const std::string& name) = 0;
   virtual void remove_image(const std::string& name) = 0;
-  // Takes the backing as it is now after it was changed behind our back; EBUSY while overlays lie on it.
+  // Takes the backing as it is now after it was changed behind our back; EBUSY while overlays lie
+  // on it.
   virtual ImageStatus accept_image(const std::string& name) = 0;
 
   // EBUSY while a session is live or at rest.
   virtual void remove_station(const std::string& name) = 0;
 
-  // Sessions: `session` is an id, or a station's name if it has one session alone, or IMAGE@STATION.
+  // Sessions: `session` is an id, or a station's name if it has one session alone, or
+  // IMAGE@STATION.
   virtual std::vector<SessionStatus> sessions() = 0;
   virtual SessionStatus session(const std::string& session) = 0;
   // Ends a live session: its connections get errors, its volatile layers go. `discard`: the
@@ -111,8 +114,8 @@ class Store {
   virtual RedirectResult redirect(const std::string& session, Destination destination,
                                   const RedirectOptions& options, const Progress& progress) = 0;
 
-  // Ends all service and brings everything to disk; sessions stay, and may come back when the store is
-  // opened again. Later requests to any disk throw ESHUTDOWN. The destructor does it too.
+  // Ends all service and brings everything to disk; sessions stay, and may come back when the store
+  // is opened again. Later requests to any disk throw ESHUTDOWN. The destructor does it too.
   virtual void stop() = 0;
 
   // Layers. check: opens it, runs SQLite's integrity check, compares sizes, parent, index and data.

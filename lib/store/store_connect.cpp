@@ -41,9 +41,9 @@ void StoreImpl::require_allowed(const ExportName& name, const std::optional<Stat
     if (station->allow.empty() || peer.address == "unix") return;
     for (const auto& network : station->allow)
       if (cidr_contains(network, peer.address)) return;
-    throw Error(EACCES, "station " + quote(station->name) + " may not connect from " + peer.address +
-                            "; allow it with: plydisk station set " + station->name + " --allow " +
-                            peer.address);
+    throw Error(EACCES, "station " + quote(station->name) + " may not connect from " +
+                            peer.address + "; allow it with: plydisk station set " + station->name +
+                            " --allow " + peer.address);
   }
   const std::string policy = catalogue_.parameter("unknown-stations");
   if (policy == "allow" || (policy == "local" && peer.local)) return;
@@ -54,11 +54,12 @@ void StoreImpl::require_allowed(const ExportName& name, const std::optional<Stat
                           "unknown-stations");
 }
 
-std::string StoreImpl::image_for(const ExportName& name, const std::optional<StationRecord>& station) {
+std::string StoreImpl::image_for(const ExportName& name,
+                                 const std::optional<StationRecord>& station) {
   if (station && station->image) {
     if (!name.image.empty() && name.image != *station->image)
-      throw Error(EACCES, "station " + quote(station->name) + " uses image " + quote(*station->image) +
-                              ", not " + quote(name.image));
+      throw Error(EACCES, "station " + quote(station->name) + " uses image " +
+                              quote(*station->image) + ", not " + quote(name.image));
     return *station->image;
   }
   if (!name.image.empty()) return name.image;
@@ -68,8 +69,8 @@ std::string StoreImpl::image_for(const ExportName& name, const std::optional<Sta
   return images.front().name;
 }
 
-// `direct` and other sessions exclude each other on an image. Throws EBUSY; `except` is the id of the
-// session that asks. The caller holds connect_mutex_.
+// `direct` and other sessions exclude each other on an image. Throws EBUSY; `except` is the id of
+// the session that asks. The caller holds connect_mutex_.
 void StoreImpl::require_image_free(const ImageRecord& image, Destination writes,
                                    const std::string& except) {
   const auto who = [](const std::string& id, const std::string& station) {
@@ -86,7 +87,8 @@ void StoreImpl::require_image_free(const ImageRecord& image, Destination writes,
       throw Error(EBUSY, "persistent layers of " + who(id, station) + " lie on image " +
                              quote(image.name) +
                              "; direct writes would break them: discard them first with: "
-                             "plydisk session end " + id + " --discard");
+                             "plydisk session end " +
+                             id + " --discard");
     throw Error(EBUSY, "image " + quote(image.name) + " is in use by " + who(id, station) +
                            "; direct writes need it alone");
   };
@@ -144,7 +146,8 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
   SessionRecord record;
   record.id = random_hex(8);
   std::vector<LayerRecord> layers;
-  // Persistent layers that an earlier session left are this one's, and it keeps their id and version.
+  // Persistent layers that an earlier session left are this one's, and it keeps their id and
+  // version.
   bool saved = false;
   if (!station.empty()) {
     if (const auto rest = catalogue_.session_of(station, image.name)) {
@@ -234,7 +237,8 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& name, co
         continue;
       }
       lock.unlock();
-      if (name.session && session->record.token != *name.session && !session->record.token.empty()) {
+      if (name.session && session->record.token != *name.session &&
+          !session->record.token.empty()) {
         // The same station with a new token has booted again.
         finish(session, End::now, false, "the station has booted again");
         continue;
@@ -252,7 +256,8 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& name, co
                                 to_string(writes) +
                                 ", which is at the station and not for a plain NBD client; choose "
                                 "server-volatile, server-persistent or direct");
-      session = start(image, name.version.value_or(image.published), station_name, writes, name, peer);
+      session =
+          start(image, name.version.value_or(image.published), station_name, writes, name, peer);
     }
     if (join(session, peer)) return std::make_unique<ConnectionImpl>(*this, session, read_only);
   }

@@ -17,7 +17,7 @@ namespace plydisk {
 namespace {
 
 struct stat stat_of(const std::string& path) {
-  struct stat info{};
+  struct stat info {};
   if (::stat(path.c_str(), &info) != 0) throw_errno("cannot open " + path);
   return info;
 }
@@ -37,8 +37,8 @@ void copy_sparse(const Backing& from, const File& to, const Progress& progress) 
       for (std::size_t i = 0; i < piece; i += chunk_size) {
         const auto part = std::min<std::size_t>(chunk_size, piece - i);
         const auto* const bytes_here = buffer.data() + i;
-        const bool zeros = bytes_here[0] == std::byte{0} &&
-                           std::memcmp(bytes_here, bytes_here + 1, part - 1) == 0;
+        const bool zeros =
+            bytes_here[0] == std::byte{0} && std::memcmp(bytes_here, bytes_here + 1, part - 1) == 0;
         if (!zeros) to.write(bytes_here, part, at + i);
       }
       at += piece;
@@ -56,7 +56,7 @@ std::filesystem::path StoreImpl::backing_path(const ImageRecord& image) const {
 
 void StoreImpl::check_backing(const ImageRecord& image) const {
   const std::string path = backing_path(image).string();
-  struct stat info{};
+  struct stat info {};
   if (::stat(path.c_str(), &info) != 0)
     throw Error(errno, "the backing of image " + quote(image.name) + " is missing: " + path + ": " +
                            std::strerror(errno));
@@ -68,7 +68,8 @@ void StoreImpl::check_backing(const ImageRecord& image) const {
                              std::to_string(image.backing_size) + " to " + std::to_string(size) +
                              " bytes: " + path + "; put it back");
   if (size != image.backing_size)
-    throw Error(EUCLEAN, "the backing of image " + quote(image.name) + " has grown: " + path + remedy);
+    throw Error(EUCLEAN,
+                "the backing of image " + quote(image.name) + " has grown: " + path + remedy);
   if (image.backing_mtime_ns != 0 && !image.backing_dirty &&
       mtime_ns(info) != image.backing_mtime_ns)
     throw Error(EUCLEAN, "the backing of image " + quote(image.name) +
@@ -110,7 +111,8 @@ ImageStatus StoreImpl::create_image(const NewImage& image, const Progress& progr
   record.backing = "images/" + image.name + "/disk";
   const auto folder = directory_ / "images" / image.name;
   if (std::filesystem::exists(folder))
-    throw Error(EEXIST, folder.string() + " is there, but no image of the catalogue; remove it first");
+    throw Error(EEXIST,
+                folder.string() + " is there, but no image of the catalogue; remove it first");
   // A name with a dot is removed at the next start if we do not come to the end.
   const auto unfinished = directory_ / "images" / (".new-" + random_hex(8));
   create_directory_durably(unfinished);
@@ -169,9 +171,10 @@ void StoreImpl::remove_image(const std::string& name) {
     const std::lock_guard lock(mutex_);
     for (const auto& [id, session] : live_)
       if (session->record.image == name)
-        throw Error(EBUSY, "image " + quote(name) + " is in use by session " + id +
-                               (session->anonymous ? "" : " of station " + session->record.station) +
-                               "; end it first with: plydisk session end " + id);
+        throw Error(EBUSY,
+                    "image " + quote(name) + " is in use by session " + id +
+                        (session->anonymous ? "" : " of station " + session->record.station) +
+                        "; end it first with: plydisk session end " + id);
     std::erase_if(versions_, [&](const auto& entry) { return entry.first.first == name; });
     backings_.erase(name);
   }
@@ -221,7 +224,8 @@ std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image,
   }
   if (!backing) backing = open_file_backing(backing_path(image).string());
   if (backing->size() != image.size)
-    throw Error(EUCLEAN, "the backing of image " + quote(image.name) + " has another size than the image");
+    throw Error(EUCLEAN,
+                "the backing of image " + quote(image.name) + " has another size than the image");
   std::vector<Version::FrozenLayer> layers;
   for (const auto& uuid : catalogue_.version(image.name, number).layers) {
     const auto record = catalogue_.find_layer(uuid);

@@ -102,7 +102,8 @@ UniqueFd StoreImpl::take_lock(const std::filesystem::path& directory) {
   return fd;
 }
 
-// Folders that a crash left between their making and the catalogue's record, or the other way round.
+// Folders that a crash left between their making and the catalogue's record, or the other way
+// round.
 void StoreImpl::remove_orphans() {
   std::set<std::string> known;
   for (const auto& layer : catalogue_.layers()) known.insert(layer.uuid);

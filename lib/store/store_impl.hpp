@@ -1,8 +1,8 @@
 // The one implementation of Store, in several files by concern.
 //
-// Locks, in the order in which they are taken: a session's change_mutex, then mutex_, then a disk's own
-// and the catalogue's. Files are made and removed, and layers opened, without mutex_ where it can take
-// long; connect_mutex_ makes arrivals wait for each other meanwhile.
+// Locks, in the order in which they are taken: a session's change_mutex, then mutex_, then a disk's
+// own and the catalogue's. Files are made and removed, and layers opened, without mutex_ where it
+// can take long; connect_mutex_ makes arrivals wait for each other meanwhile.
 #pragma once
 
 #include <condition_variable>
@@ -79,9 +79,12 @@ class StoreImpl final : public Store {
 
   // store_sessions.cpp
   std::filesystem::path layer_folder(const std::string& uuid) const;
-  LayerOptions layer_options(const LayerRecord& record, const std::shared_ptr<Backing>& backing) const;
-  std::shared_ptr<Layer> open_layer(const LayerRecord& record, const std::shared_ptr<Backing>& backing);
-  std::shared_ptr<Layer> create_layer(const LayerRecord& record, const std::shared_ptr<Backing>& backing);
+  LayerOptions layer_options(const LayerRecord& record,
+                             const std::shared_ptr<Backing>& backing) const;
+  std::shared_ptr<Layer> open_layer(const LayerRecord& record,
+                                    const std::shared_ptr<Backing>& backing);
+  std::shared_ptr<Layer> create_layer(const LayerRecord& record,
+                                      const std::shared_ptr<Backing>& backing);
   LayerRecord new_layer(const LiveSession& session, Destination destination) const;
   void begin_writing(LiveSession& session);
   void start_direct(LiveSession& session);
@@ -114,8 +117,8 @@ class StoreImpl final : public Store {
   UniqueFd lock_;
   Catalogue catalogue_;
 
-  std::mutex connect_mutex_;  // one station is let in at a time
-  std::mutex mutex_;          // protects the maps, and what LiveSession says
+  std::mutex connect_mutex_;                // one station is let in at a time
+  std::mutex mutex_;                        // protects the maps, and what LiveSession says
   std::map<std::string, SessionPtr> live_;  // by id
   // Sessions that were live when the server stopped, and until when they may come back.
   std::map<std::string, LiveSession::Clock::time_point> waiting_;
@@ -125,7 +128,7 @@ class StoreImpl final : public Store {
 
   std::condition_variable finished_;  // with mutex_: a session has left live_
   std::condition_variable wake_;      // with mutex_: stopping_
-  bool stopping_ = false;   // protected by mutex_
+  bool stopping_ = false;             // protected by mutex_
   std::thread maintenance_;
 };
 

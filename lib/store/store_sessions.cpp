@@ -10,7 +10,9 @@
 namespace plydisk {
 
 std::size_t surviving(const std::vector<LayerRecord>& layers) {
-  const auto is_volatile = [](const LayerRecord& layer) { return !is_persistent(layer.destination); };
+  const auto is_volatile = [](const LayerRecord& layer) {
+    return !is_persistent(layer.destination);
+  };
   return static_cast<std::size_t>(std::find_if(layers.begin(), layers.end(), is_volatile) -
                                   layers.begin());
 }
@@ -25,7 +27,8 @@ LayerIdentity identity_of(const LayerRecord& record) {
 bool can_go_on(const Layer& layer) {
   if (layer.kind() == LayerKind::pass) return true;
   bool has_pass = false;
-  layer.for_each([&](std::uint64_t, const ChunkState& state) { has_pass |= !state.pass().empty(); });
+  layer.for_each(
+      [&](std::uint64_t, const ChunkState& state) { has_pass |= !state.pass().empty(); });
   return !has_pass;
 }
 
@@ -48,7 +51,8 @@ LayerOptions StoreImpl::layer_options(const LayerRecord& record,
 
 std::shared_ptr<Layer> StoreImpl::open_layer(const LayerRecord& record,
                                              const std::shared_ptr<Backing>& backing) {
-  return Layer::open(layer_folder(record.uuid), identity_of(record), layer_options(record, backing));
+  return Layer::open(layer_folder(record.uuid), identity_of(record),
+                     layer_options(record, backing));
 }
 
 std::shared_ptr<Layer> StoreImpl::create_layer(const LayerRecord& record,
@@ -219,8 +223,10 @@ void StoreImpl::remove_station(const std::string& name) {
     const std::lock_guard lock(mutex_);
     for (const auto& [id, session] : live_)
       if (session->record.station == name)
-        throw Error(EBUSY, "station " + quote(name) + " has a live session; end it first with: "
-                               "plydisk session end " + id);
+        throw Error(EBUSY, "station " + quote(name) +
+                               " has a live session; end it first with: "
+                               "plydisk session end " +
+                               id);
   }
   catalogue_.remove_station(name);
 }
@@ -244,7 +250,8 @@ std::string StoreImpl::session_id(const std::string& name) {
   if (found.size() == 1) return found.front();
   if (found.empty())
     throw Error(ENOENT, "there is no session " + quote(name) + "; see: plydisk session list");
-  throw Error(EINVAL, "station " + quote(name) + " has several sessions; say which one: IMAGE@STATION");
+  throw Error(EINVAL,
+              "station " + quote(name) + " has several sessions; say which one: IMAGE@STATION");
 }
 
 StoreImpl::SessionPtr StoreImpl::live_session(const std::string& name) {
@@ -272,8 +279,10 @@ void StoreImpl::end_session(const std::string& name, bool discard) {
   const auto record = catalogue_.find_session(id);
   if (!record) throw Error(ENOENT, "there is no session " + quote(name));
   if (record->ended != 0 && !discard)
-    throw Error(EINVAL, "session " + id + " is not live; its persistent layers can be discarded with: "
-                        "plydisk session end " + id + " --discard");
+    throw Error(EINVAL, "session " + id +
+                            " is not live; its persistent layers can be discarded with: "
+                            "plydisk session end " +
+                            id + " --discard");
   {
     const std::lock_guard lock(mutex_);
     waiting_.erase(id);

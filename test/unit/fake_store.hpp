@@ -1,0 +1,128 @@
+// A store with a real catalogue and canned answers, for the tests of what lies above it.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "store/store.hpp"
+#include "test_support.hpp"
+
+namespace plydisk::test {
+
+class FakeStore : public Store {
+ public:
+  FakeStore() : FakeStore("") {}
+  // `below`: folders to put the store in, to make its path long.
+  explicit FakeStore(const std::string& below) {
+    path_ = temporary_.path() / below;
+    std::filesystem::create_directories(path_);
+    Catalogue::create(path_);
+    catalogue_.emplace(path_);
+  }
+
+  const std::filesystem::path& directory() const override { return path_; }
+  Catalogue& catalogue() override { return *catalogue_; }
+
+  // Takes `create_steps` steps, each with progress, `step_time` apart.
+  ImageStatus create_image(const NewImage& image, const Progress& progress) override {
+    const std::uint64_t size = image.size.value_or(1 << 20);
+    for (int step = 0; step < create_steps; ++step) {
+      progress(size * static_cast<unsigned>(step) / static_cast<unsigned>(create_steps), size);
+      std::this_thread::sleep_for(step_time);
+    }
+    ImageRecord record;
+    record.name = image.name;
+    record.size = size;
+    record.backing = image.from.empty() ? "images/" + image.name + "/disk" : image.from;
+    record.linked = image.link;
+    record.description = image.description;
+    record.created = 1738324800;
+    catalogue_->add_image(record);
+    return status_of(record);
+  }
+  std::vector<ImageStatus> images() override {
+    std::vector<ImageStatus> result;
+    for (const ImageRecord& record : catalogue_->images()) result.push_back(status_of(record));
+    return result;
+  }
+  ImageStatus image(const std::string& name) override { return status_of(catalogue_->image(name)); }
+  void remove_image(const std::string& name) override { catalogue_->remove_image(name); }
+  ImageStatus accept_image(const std::string& name) override { return image(name); }
+  void remove_station(const std::string& name) override { catalogue_->remove_station(name); }
+
+  std::vector<SessionStatus> sessions() override {
+    std::vector<SessionStatus> result;
+    for (const SessionRecord& record : catalogue_->sessions()) result.push_back(session(record.id));
+    return result;
+  }
+  SessionStatus session(const std::string& session) override {
+    const auto record = catalogue_->find_session(session);
+    if (!record) throw Error(ENOENT, "there is no session " + quote(session));
+    SessionStatus status;
+    status.record = *record;
+    status.state = "live";
+    status.persistent = is_persistent(record->writes);
+    status.connections = 2;
+    for (const LayerRecord& layer : catalogue_->session_layers(session))
+      status.layers.insert(status.layers.begin(), layer.uuid);
+    status.bytes_read = 4096;
+    return status;
+  }
+  void end_session(const std::string& session, bool discard) override {
+    if (!discard) throw Error(EINVAL, "the session can only be discarded");
+    catalogue_->remove_session(session);
+  }
+  RedirectResult redirect(const std::string& session, Destination destination,
+                          const RedirectOptions& options, const Progress& progress) override {
+    progress(0, 100);
+    if (destination == Destination::direct && !options.force)
+      throw Error(EBUSY, "the image is in use by others");
+    RedirectResult result;
+    result.session = session;
+    result.from = Destination::server_volatile;
+    result.to = destination;
+    result.pause_ms = 1.5;
+    result.carried = options.carry ? 65536 : 0;
+    result.survives = options.carry;
+    return result;
+  }
+
+  std::vector<LayerStatus> layers() override {
+    std::vector<LayerStatus> result;
+    for (const LayerRecord& record : catalogue_->layers()) result.push_back({record, 3, 196608});
+    return result;
+  }
+  LayerStatus layer(const std::string& uuid) override {
+    const auto record = catalogue_->find_layer(uuid);
+    if (!record) throw Error(ENOENT, "there is no layer " + quote(uuid));
+    return {*record, 3, 196608};
+  }
+  std::vector<std::string> check_layer(const std::string& uuid) override {
+    layer(uuid);
+    return faults;
+  }
+  void stop() override {}
+  std::unique_ptr<Connection> connect(const ExportName&, const Peer&, bool) override {
+    throw Error(ENOTSUP, "nobody connects here");
+  }
+
+  int create_steps = 0;
+  std::chrono::milliseconds step_time{0};
+  std::vector<std::string> faults;
+
+ private:
+  static ImageStatus status_of(const ImageRecord& record) {
+    ImageStatus status;
+    status.record = record;
+    status.state = "ok";
+    status.allocated = 8192;
+    return status;
+  }
+
+  TemporaryDirectory temporary_;
+  std::filesystem::path path_;
+  std::optional<Catalogue> catalogue_;
+};
+
+}  // namespace plydisk::test

@@ -1,0 +1,232 @@
+// One layer: its states, its index, and what it refuses when it is opened.
+#include <fcntl.h>
+
+#include <shared_mutex>
+#include <thread>
+#include <vector>
+
+#include "base/file.hpp"
+#include "layer/layer.hpp"
+#include "test_support.hpp"
+
+using namespace plydisk;
+using plydisk::test::error_of;
+using plydisk::test::mentions;
+using plydisk::test::TemporaryDirectory;
+
+namespace {
+
+constexpr std::uint64_t disk_size = 4 << 20;
+
+struct Fixture {
+  TemporaryDirectory directory;
+  LayerIdentity identity{"11111111-2222-4333-8444-555555555555", "", disk_size};
+  LayerOptions options{LayerKind::data, Durability::durable, "boot-1", {}};
+  std::filesystem::path folder() const { return directory.path() / "layer"; }
+
+  std::shared_ptr<Layer> create() { return Layer::create(folder(), identity, options); }
+  std::shared_ptr<Layer> open() { return Layer::open(folder(), identity, options); }
+  // Opens it as after a reboot of the machine.
+  std::shared_ptr<Layer> open_after_reboot() {
+    options.boot_id += "x";
+    return open();
+  }
+};
+
+void put(Layer& layer, std::uint64_t offset, const std::vector<char>& bytes) {
+  layer.write(bytes.data(), bytes.size(), offset);
+}
+
+std::vector<char> get(const Layer& layer, std::uint64_t offset, std::size_t length) {
+  std::vector<char> bytes(length);
+  layer.data().read(bytes.data(), length, offset);
+  return bytes;
+}
+
+}  // namespace
+
+TEST_CASE_FIXTURE(Fixture, "a layer holds what was written and nothing else") {
+  const auto layer = create();
+  CHECK(layer->empty());
+  put(*layer, chunk_size + 1024, std::vector<char>(512, 'a'));
+  CHECK_FALSE(layer->empty());
+  CHECK(layer->find(0).empty());
+  CHECK(layer->find(1).data() == SectorSet::range(2, 1));
+  CHECK(get(*layer, chunk_size + 1024, 512) == std::vector<char>(512, 'a'));
+  CHECK(layer->check().empty());
+}
+
+TEST_CASE_FIXTURE(Fixture, "zeroes are held, and data can follow them") {
+  const auto layer = create();
+  put(*layer, 0, std::vector<char>(4096, 'a'));
+  layer->zero(1024, 2 * chunk_size);
+  CHECK(layer->find(0).data() == SectorSet::range(0, 2));
+  CHECK(layer->find(0).zeros() == SectorSet::range(2, 126));
+  CHECK(layer->find(1).zeros().full());
+  CHECK(layer->find(2).zeros() == SectorSet::range(0, 2));
+  put(*layer, 2048, std::vector<char>(512, 'b'));
+  CHECK(layer->find(0).data() == (SectorSet::range(0, 2) | SectorSet::range(4, 1)));
+  CHECK(get(*layer, 1024, 512) == std::vector<char>(512, 0));
+}
+
+TEST_CASE_FIXTURE(Fixture, "a crash of the process loses nothing that was written") {
+  {
+    const auto layer = create();
+    put(*layer, 512, std::vector<char>(512, 'a'));
+    layer->zero(chunk_size, 512);
+    // No flush, no settling: as if killed.
+  }
+  {
+    const auto layer = open();
+    CHECK(layer->find(0).data() == SectorSet::range(1, 1));
+    CHECK(layer->find(1).zeros() == SectorSet::range(0, 1));
+    // And the next flush saves it for a reboot.
+    layer->flush();
+  }
+  CHECK(open_after_reboot()->find(0).data() == SectorSet::range(1, 1));
+}
+
+TEST_CASE_FIXTURE(Fixture, "after a reboot a durable layer is what its index says") {
+  {
+    const auto layer = create();
+    put(*layer, 512, std::vector<char>(512, 'a'));
+    layer->flush();
+    put(*layer, 2048, std::vector<char>(512, 'b'));  // never flushed
+  }
+  const auto layer = open_after_reboot();
+  CHECK(layer->find(0).data() == SectorSet::range(1, 1));
+  CHECK(get(*layer, 512, 512) == std::vector<char>(512, 'a'));
+}
+
+TEST_CASE_FIXTURE(Fixture, "pending records are copied to the data file after a reboot") {
+  {
+    const auto layer = create();
+    put(*layer, 512, std::vector<char>(512, 'a'));
+    layer->flush();  // small: the data is in the index
+  }
+  // What a power cut may do to data that was never synced.
+  File::open(folder() / Layer::data_name, O_RDWR).punch(0, chunk_size);
+  CHECK(get(*open_after_reboot(), 512, 512) == std::vector<char>(512, 'a'));
+}
+
+TEST_CASE_FIXTURE(Fixture, "a record never wins over data that was flushed later") {
+  {
+    const auto layer = create();
+    put(*layer, 512, std::vector<char>(512, 'a'));
+    layer->flush();  // record of 'a'
+    put(*layer, 512, std::vector<char>(512, 'b'));
+    layer->flush();  // in place
+  }
+  CHECK(get(*open_after_reboot(), 512, 512) == std::vector<char>(512, 'b'));
+}
+
+TEST_CASE_FIXTURE(Fixture, "zero and write again between two flushes is synced") {
+  {
+    const auto layer = create();
+    put(*layer, 512, std::vector<char>(512, 'a'));
+    layer->flush();
+    layer->zero(512, 512);
+    put(*layer, 512, std::vector<char>(512, 'c'));
+    layer->flush();
+  }
+  CHECK(get(*open_after_reboot(), 512, 512) == std::vector<char>(512, 'c'));
+}
+
+TEST_CASE_FIXTURE(Fixture, "a volatile layer survives the process but not the machine") {
+  options.durability = Durability::process;
+  put(*create(), 0, std::vector<char>(512, 'v'));
+  CHECK(open()->find(0).data() == SectorSet::range(0, 1));
+  CHECK(error_of([&] { open_after_reboot(); }).code() == ESTALE);
+}
+
+TEST_CASE_FIXTURE(Fixture, "the index of a volatile layer is saved by maintenance") {
+  options.durability = Durability::process;
+  const auto layer = create();
+  put(*layer, 0, std::vector<char>(512, 'v'));
+  layer->maintain();
+  layer->freeze();
+  int rows = 0;
+  load_frozen_index(folder() / SectorIndex::file_name, identity,
+                    [&](const ChunkChange& row) { rows += row.state.data().count() == 1; });
+  CHECK(rows == 1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a pass layer needs the backing synced before its index is") {
+  int syncs = 0;
+  options.kind = LayerKind::pass;
+  options.sync_backing = [&] { ++syncs; };
+  const auto layer = create();
+  layer->mark_pass(3, SectorSet::range(5, 2));
+  CHECK(layer->find(3).pass() == SectorSet::range(5, 2));
+  layer->flush();
+  CHECK(syncs == 1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a layer whose sync failed is stopped") {
+  options.kind = LayerKind::pass;
+  options.sync_backing = [] { throw Error(EIO, "the disk is gone"); };
+  const auto layer = create();
+  layer->mark_pass(0, SectorSet::range(0, 1));
+  CHECK(error_of([&] { layer->flush(); }).code() == EIO);
+  CHECK(error_of([&] { layer->flush(); }).code() == EIO);
+  CHECK(error_of([&] { layer->mark_pass(0, SectorSet::range(1, 1)); }).code() == EIO);
+}
+
+TEST_CASE_FIXTURE(Fixture, "another layer's files are refused") {
+  create();
+  identity.uuid = "99999999-2222-4333-8444-555555555555";
+  CHECK(mentions(error_of([&] { open(); }), "uuid"));
+}
+
+TEST_CASE_FIXTURE(Fixture, "a layer with another parent is refused") {
+  create();
+  identity.parent = "99999999-2222-4333-8444-555555555555";
+  const Error error = error_of([&] { open(); });
+  CHECK(error.code() == EUCLEAN);
+  CHECK(mentions(error, "parent"));
+}
+
+TEST_CASE_FIXTURE(Fixture, "a truncated data file is refused") {
+  create();
+  File::open(folder() / Layer::data_name, O_RDWR).truncate(disk_size - 512);
+  const Error error = error_of([&] { open(); });
+  CHECK(error.code() == EUCLEAN);
+  CHECK(mentions(error, "truncated"));
+}
+
+TEST_CASE_FIXTURE(Fixture, "a damaged index is refused") {
+  create();
+  const std::vector<char> junk(4096, 'x');
+  File::open(folder() / SectorIndex::file_name, O_RDWR).write(junk.data(), junk.size(), 0);
+  CHECK(error_of([&] { open(); }).code() == EUCLEAN);
+}
+
+TEST_CASE_FIXTURE(Fixture, "many writers and flushers together lose no sector") {
+  constexpr unsigned writers = 4;
+  {
+    const auto layer = create();
+    std::vector<std::thread> threads;
+    std::atomic<bool> done{false};
+    std::thread flusher([&] {
+      while (!done) layer->flush();
+    });
+    for (unsigned t = 0; t < writers; ++t)
+      threads.emplace_back([&, t] {
+        // Neighbours in each chunk, so that all share its entry.
+        for (std::uint64_t sector = t; sector < disk_size / sector_size; sector += writers) {
+          const std::vector<char> bytes(sector_size, static_cast<char>('a' + t));
+          const std::shared_lock lock(layer->chunk_lock(sector / chunk_sectors));
+          put(*layer, sector * sector_size, bytes);
+        }
+      });
+    for (auto& thread : threads) thread.join();
+    done = true;
+    flusher.join();
+    layer->flush();
+  }
+  const auto layer = open_after_reboot();
+  for (std::uint64_t chunk = 0; chunk < chunk_count(disk_size); ++chunk)
+    REQUIRE(layer->find(chunk).data().full());
+  for (std::uint64_t sector = 0; sector < disk_size / sector_size; ++sector)
+    REQUIRE(get(*layer, sector * sector_size, 1)[0] == static_cast<char>('a' + sector % writers));
+}

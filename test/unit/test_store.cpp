@@ -1,0 +1,311 @@
+// The store's rules: who is let in, what survives, what is refused.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "base/file.hpp"
+#include "stack/disk.hpp"
+#include "store/store.hpp"
+#include "test_support.hpp"
+
+using namespace plydisk;
+using plydisk::test::error_of;
+using plydisk::test::mentions;
+using plydisk::test::TemporaryDirectory;
+
+namespace {
+
+struct Fixture {
+  TemporaryDirectory directory;
+  std::unique_ptr<Store> store;
+
+  Fixture() {
+    Store::init(path());
+    open("boot-1");
+    Store::NewImage image;
+    image.name = "img";
+    image.size = 8 << 20;
+    store->create_image(image, {});
+  }
+  std::filesystem::path path() const { return directory.path() / "store"; }
+  void open(const std::string& boot) {
+    store.reset();
+    StoreOptions options;
+    options.boot_id = boot;
+    options.serve = true;
+    store = Store::open(path(), options);
+  }
+  void add_station(const std::string& name, std::optional<Destination> writes) {
+    StationRecord station;
+    station.name = name;
+    station.writes = writes;
+    store->catalogue().add_station(station);
+  }
+  std::unique_ptr<Store::Connection> connect(const std::string& name, const Peer& peer = {}) {
+    return store->connect(parse_export_name(name), peer, false);
+  }
+};
+
+void put(Store::Connection& connection, char value, std::uint64_t offset = 0) {
+  const std::vector<char> bytes(4096, value);
+  connection.disk().write(bytes.data(), bytes.size(), offset, false);
+}
+
+char get(Store::Connection& connection, std::uint64_t offset = 0) {
+  char value = 0;
+  connection.disk().read(&value, 1, offset);
+  return value;
+}
+
+}  // namespace
+
+TEST_CASE_FIXTURE(Fixture, "a connection alone makes nothing") {
+  const auto connection = connect("img@pc");
+  CHECK(get(*connection) == 0);
+  CHECK(store->layers().empty());
+  CHECK(store->catalogue().sessions().empty());
+  put(*connection, 'a');
+  CHECK(store->layers().size() == 1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "stations share an image and not their writes") {
+  const auto one = connect("img@one");
+  const auto two = connect("img@two");
+  put(*one, '1');
+  CHECK(get(*two) == 0);
+  put(*two, '2');
+  CHECK(get(*one) == '1');
+  const auto again = connect("img@one");
+  CHECK(get(*again) == '1');
+  CHECK(again->multi_conn());
+}
+
+TEST_CASE_FIXTURE(Fixture, "unnamed connections have a disk each") {
+  const auto one = connect("img");
+  const auto two = connect("img");
+  put(*one, '1');
+  CHECK(get(*two) == 0);
+  CHECK_FALSE(one->multi_conn());
+}
+
+TEST_CASE_FIXTURE(Fixture, "volatile is clean at the next session, persistent is as left") {
+  add_station("v", Destination::server_volatile);
+  add_station("p", Destination::server_persistent);
+  for (const char* station : {"v", "p"}) {
+    put(*connect("img@" + std::string(station)), 'x');
+    store->end_session(station, false);
+  }
+  CHECK(get(*connect("img@v")) == 0);
+  CHECK(get(*connect("img@p")) == 'x');
+}
+
+TEST_CASE_FIXTURE(Fixture, "a session goes on over a restart of the server, volatile or not") {
+  put(*connect("img@pc"), 'v');
+  open("boot-1");
+  CHECK(get(*connect("img@pc")) == 'v');
+}
+
+TEST_CASE_FIXTURE(Fixture, "a reboot of the server's machine ends its sessions") {
+  add_station("p", Destination::server_persistent);
+  put(*connect("img@v"), 'v');
+  const auto persistent = connect("img@p");
+  put(*persistent, 'p');
+  persistent->disk().flush();
+  open("boot-2");
+  CHECK(get(*connect("img@v")) == 0);
+  CHECK(get(*connect("img@p")) == 'p');
+}
+
+TEST_CASE_FIXTURE(Fixture, "a persistent layer above a volatile one goes with it") {
+  const auto connection = connect("img@pc");
+  put(*connection, 'v');
+  const auto result = store->redirect("pc", Destination::server_persistent, {}, {});
+  CHECK_FALSE(result.survives);
+  put(*connection, 'p', 65536);
+  CHECK(get(*connection) == 'v');
+  store->end_session("pc", false);
+  CHECK(error_of([&] { get(*connection); }).code() == ESHUTDOWN);
+  const auto next = connect("img@pc");
+  CHECK(get(*next) == 0);
+  CHECK(get(*next, 65536) == 0);
+}
+
+TEST_CASE_FIXTURE(Fixture, "carry brings volatile writes into what survives") {
+  const auto connection = connect("img@pc");
+  put(*connection, 'v');
+  const auto result = store->redirect("pc", Destination::server_persistent, {true, false}, {});
+  CHECK(result.survives);
+  CHECK(result.carried == 4096);
+  store->end_session("pc", false);
+  CHECK(get(*connect("img@pc")) == 'v');
+}
+
+TEST_CASE_FIXTURE(Fixture, "what a station writes to is taken over at its next session") {
+  add_station("pc", Destination::server_volatile);
+  const auto connection = connect("img@pc");
+  put(*connection, 'v');
+  StationRecord station = store->catalogue().station("pc");
+  station.writes = Destination::server_persistent;
+  store->catalogue().update_station(station);
+  put(*connection, 'w');
+  CHECK(store->session("pc").record.writes == Destination::server_volatile);
+  store->end_session("pc", false);
+  const auto next = connect("img@pc");
+  CHECK(get(*next) == 0);
+  put(*next, 'p');
+  CHECK(store->session("pc").persistent);
+}
+
+TEST_CASE_FIXTURE(Fixture, "direct has the image alone") {
+  add_station("boss", Destination::direct);
+  {
+    const auto other = connect("img@other");
+    CHECK(error_of([&] { connect("img@boss"); }).code() == EBUSY);
+    put(*other, 'o');
+    const auto third = connect("img@third");
+    const Error error = error_of([&] {
+      store->redirect("other", Destination::direct, {true, false}, {});
+    });
+    CHECK(error.code() == EBUSY);
+    CHECK(mentions(error, "third"));
+  }
+  store->end_session("other", false);
+  store->end_session("third", false);
+  const auto boss = connect("img@boss");
+  CHECK(error_of([&] { connect("img@other"); }).code() == EBUSY);
+  put(*boss, 'd');
+  boss->disk().flush();
+  store->end_session("boss", false);
+  CHECK(get(*connect("img@other")) == 'd');
+}
+
+TEST_CASE_FIXTURE(Fixture, "direct is refused where it would break persistent layers") {
+  add_station("p", Destination::server_persistent);
+  add_station("boss", Destination::direct);
+  put(*connect("img@p"), 'p');
+  store->end_session("p", false);
+  const Error error = error_of([&] { connect("img@boss"); });
+  CHECK(error.code() == EBUSY);
+  CHECK(mentions(error, "--discard"));
+  store->end_session("p", true);
+  put(*connect("img@boss"), 'd');
+}
+
+TEST_CASE_FIXTURE(Fixture, "direct over written layers needs carry or force") {
+  const auto connection = connect("img@pc");
+  put(*connection, 'v');
+  CHECK(error_of([&] { store->redirect("pc", Destination::direct, {}, {}); }).code() == EBUSY);
+  store->redirect("pc", Destination::direct, {true, false}, {});
+  put(*connection, 'd', 65536);
+  CHECK(store->session("pc").layers.empty());
+  store->end_session("pc", false);
+  const auto next = connect("img@other");
+  CHECK(get(*next) == 'v');
+  CHECK(get(*next, 65536) == 'd');
+}
+
+TEST_CASE_FIXTURE(Fixture, "a redirection opens a layer, and many are folded") {
+  const auto connection = connect("img@pc");
+  for (unsigned i = 0; i < 100; ++i) {
+    put(*connection, static_cast<char>('a' + i % 26), i * 4096);
+    store->redirect(
+        "pc", i % 2 == 0 ? Destination::server_persistent : Destination::server_volatile, {}, {});
+  }
+  CHECK(store->session("pc").layers.size() < 40);
+  for (unsigned i = 0; i < 100; ++i)
+    REQUIRE(get(*connection, i * 4096) == static_cast<char>('a' + i % 26));
+}
+
+TEST_CASE_FIXTURE(Fixture, "unknown stations come in from this machine alone") {
+  const Peer far{false, "192.0.2.7"};
+  CHECK(error_of([&] { connect("img@pc", far); }).code() == EACCES);
+  CHECK(error_of([&] { connect("img", far); }).code() == EACCES);
+  connect("img@pc");
+  add_station("known", {});
+  connect("img@known", far);
+  store->catalogue().set_parameter("unknown-stations", "refuse");
+  CHECK(error_of([&] { connect("img@pc"); }).code() == EACCES);
+  store->catalogue().set_parameter("unknown-stations", "allow");
+  connect("img@pc", far);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a station comes from its networks, and one address at a time") {
+  StationRecord station;
+  station.name = "pc";
+  station.allow = {"192.0.2.0/24"};
+  store->catalogue().add_station(station);
+  const Peer right{false, "192.0.2.9"};
+  CHECK(error_of([&] { connect("img@pc", {false, "198.51.100.1"}); }).code() == EACCES);
+  const auto connection = connect("img@pc", right);
+  CHECK(error_of([&] { connect("img@pc", {false, "192.0.2.10"}); }).code() == EBUSY);
+}
+
+TEST_CASE_FIXTURE(Fixture, "an address alone finds its station") {
+  StationRecord station;
+  station.name = "pc";
+  station.allow = {"192.0.2.9"};
+  store->catalogue().add_station(station);
+  const auto connection = connect("img", {false, "192.0.2.9"});
+  put(*connection, 'x');
+  CHECK(store->session("pc").record.station == "pc");
+}
+
+TEST_CASE_FIXTURE(Fixture, "a new token of a station is a new boot") {
+  put(*connect("img@pc+one"), '1');
+  CHECK(get(*connect("img@pc+one")) == '1');
+  CHECK(get(*connect("img@pc+two")) == 0);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a session ends when its grace is over") {
+  store->catalogue().set_parameter("session-grace", "0");
+  put(*connect("img@pc"), 'v');
+  for (unsigned i = 0; i < 100 && !store->sessions().empty(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  CHECK(store->sessions().empty());
+  CHECK(store->layers().empty());
+}
+
+TEST_CASE_FIXTURE(Fixture, "a second process is told who has the store") {
+  const Error error = error_of([&] { Store::open(path()); });
+  CHECK(error.code() == EBUSY);
+  CHECK(mentions(error, std::to_string(::getpid())));
+}
+
+TEST_CASE_FIXTURE(Fixture,
+                  "a backing that was changed, shrank or went is refused, and can be accepted") {
+  const auto file = directory.path() / "linked.img";
+  File::open(file, O_RDWR | O_CREAT).truncate(1 << 20);
+  Store::NewImage image;
+  image.name = "linked";
+  image.from = file.string();
+  image.link = true;
+  store->create_image(image, {});
+  connect("linked@pc");
+  store->end_session("linked@pc", false);
+
+  File::open(file, O_RDWR).write("changed", 7, 0);
+  CHECK(mentions(error_of([&] { connect("linked@pc"); }), "changed by somebody else"));
+  CHECK(store->image("linked").state != "ok");
+  connect("img@pc");  // others are served
+  store->accept_image("linked");
+  CHECK(get(*connect("linked@pc")) == 'c');
+  store->end_session("linked@pc", false);
+
+  File::open(file, O_RDWR).truncate(1 << 19);
+  CHECK(mentions(error_of([&] { connect("linked@pc"); }), "shrank"));
+  std::filesystem::remove(file);
+  CHECK(mentions(error_of([&] { connect("linked@pc"); }), "missing"));
+}
+
+TEST_CASE_FIXTURE(Fixture, "an image in use is not removed") {
+  auto connection = connect("img@pc");
+  CHECK(error_of([&] { store->remove_image("img"); }).code() == EBUSY);
+  connection.reset();
+  store->end_session("pc", false);
+  store->remove_image("img");
+  CHECK(store->images().empty());
+  CHECK_FALSE(std::filesystem::exists(path() / "images" / "img"));
+}
