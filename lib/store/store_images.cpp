@@ -219,7 +219,7 @@ std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image,
   std::shared_ptr<Backing> backing;
   {
     const std::lock_guard lock(mutex_);
-    if (const auto known = versions_.find(key); known != versions_.end()) return known->second;
+    if (const auto known = versions_.find(key); known != versions_.end()) return known->second.version;
     backing = backings_[image.name].lock();
   }
   if (!backing) backing = open_file_backing(backing_path(image).string());
@@ -235,7 +235,7 @@ std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image,
   auto version = std::make_shared<const Version>(backing, layers);
   const std::lock_guard lock(mutex_);
   backings_[image.name] = backing;
-  versions_[key] = version;
+  versions_[key] = {version};
   return version;
 }
 

@@ -17,6 +17,7 @@ namespace plydisk {
 namespace {
 
 constexpr std::chrono::milliseconds maintenance_period{500};
+constexpr std::chrono::seconds unused_version_kept{60};
 constexpr const char* lock_name = "lock";
 
 }  // namespace
@@ -139,6 +140,16 @@ void StoreImpl::maintain() {
   }
 }
 
+void StoreImpl::close_unused_versions() {
+  const auto now = LiveSession::Clock::now();
+  const std::lock_guard lock(mutex_);
+  for (auto it = versions_.begin(); it != versions_.end();) {
+    OpenVersion& open = it->second;
+    if (open.version.use_count() > 1) open.used = now;
+    it = now - open.used > unused_version_kept ? versions_.erase(it) : std::next(it);
+  }
+}
+
 void StoreImpl::maintain_once() {
   const auto now = LiveSession::Clock::now();
   const auto wait = grace();
@@ -152,6 +163,7 @@ void StoreImpl::maintain_once() {
     for (const auto& [id, until] : waiting_)
       if (now >= until) gone.push_back(id);
   }
+  close_unused_versions();
   for (const auto& session : over) finish(session, End::if_idle, false, "the session has ended");
   for (const auto& id : gone) {
     const std::lock_guard connect(connect_mutex_);

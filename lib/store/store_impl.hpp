@@ -52,6 +52,7 @@ class StoreImpl final : public Store {
   void end_sessions_of_earlier_boots();
   void maintain();
   void maintain_once();
+  void close_unused_versions();
   std::chrono::seconds grace();
 
   // store_images.cpp
@@ -123,8 +124,12 @@ class StoreImpl final : public Store {
   // Sessions that were live when the server stopped, and until when they may come back.
   std::map<std::string, LiveSession::Clock::time_point> waiting_;
   std::map<std::string, std::weak_ptr<Backing>> backings_;  // by image
-  // Kept open after their last session, so that the next opens at once.
-  std::map<std::pair<std::string, unsigned>, std::shared_ptr<const Version>> versions_;
+  // Kept open for a while after their last session, so that the next opens at once.
+  struct OpenVersion {
+    std::shared_ptr<const Version> version;
+    LiveSession::Clock::time_point used = LiveSession::Clock::now();
+  };
+  std::map<std::pair<std::string, unsigned>, OpenVersion> versions_;
 
   std::condition_variable finished_;  // with mutex_: a session has left live_
   std::condition_variable wake_;      // with mutex_: stopping_

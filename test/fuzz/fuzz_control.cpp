@@ -1,0 +1,54 @@
+// Lines on the control socket: whatever they are, each has an answer that is JSON-RPC, or is a
+// notification; the store stays a store.
+#include <stdlib.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "control/protocol.hpp"
+#include "control/service.hpp"
+#include "store/store.hpp"
+
+namespace {
+
+// A store of its own for the life of the fuzzer.
+struct Target {
+  std::filesystem::path folder;
+  std::unique_ptr<plydisk::Store> store;
+  std::unique_ptr<plydisk::ControlService> service;
+
+  Target() {
+    std::string name = (std::filesystem::temp_directory_path() / "plydisk-fuzz-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) std::abort();
+    folder = name;
+    plydisk::Store::init(folder / "store");
+    store = plydisk::Store::open(folder / "store");
+    service = std::make_unique<plydisk::ControlService>(*store,
+                                                        plydisk::ControlService::Role::command);
+  }
+  ~Target() {
+    service.reset();
+    store.reset();
+    std::error_code ignored;
+    std::filesystem::remove_all(folder, ignored);
+  }
+};
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static Target target;
+  const std::string_view line(reinterpret_cast<const char*>(data), size);
+  // Images of any size may be asked for; the fuzzer's disk is not that large.
+  if (line.find("image.create") != std::string_view::npos) return 0;
+  const auto answer =
+      plydisk::answer_request(*target.service, line, [](const nlohmann::json&) {});
+  if (answer && !answer->is_array() && answer->value("jsonrpc", "") != "2.0") std::abort();
+  if (answer) plydisk::to_line(*answer);
+  return 0;
+}

@@ -1,0 +1,58 @@
+// A layer's index file that somebody damaged: it opens, or is refused with an error. Never a crash, and
+// never a chunk past the disk's end.
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/file.hpp"
+#include "layer/sector_index.hpp"
+
+namespace {
+
+const plydisk::LayerIdentity identity{"11111111-2222-4333-8444-555555555555", "", 1 << 20};
+
+struct Target {
+  std::filesystem::path folder, sound, damaged;
+  Target() {
+    std::string name = (std::filesystem::temp_directory_path() / "plydisk-fuzz-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) std::abort();
+    folder = name;
+    sound = folder / "sound.sqlite";
+    damaged = folder / "damaged.sqlite";
+    plydisk::SectorIndex::create(sound, identity, plydisk::Durability::process);
+    plydisk::SectorIndex index(sound, identity, plydisk::Durability::process);
+    const plydisk::ChunkChange change{3, {plydisk::SectorSet::range(1, 9), {}}};
+    index.commit({&change, 1}, {}, false);
+    index.finish();
+  }
+  ~Target() {
+    std::error_code ignored;
+    std::filesystem::remove_all(folder, ignored);
+  }
+};
+
+}  // namespace
+
+// The input is a list of damages: two bytes of place, one of value.
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static Target target;
+  std::filesystem::copy_file(target.sound, target.damaged,
+                             std::filesystem::copy_options::overwrite_existing);
+  {
+    const auto file = plydisk::File::open(target.damaged, O_RDWR);
+    const std::uint64_t length = file.size();
+    for (std::size_t i = 0; i + 3 <= size; i += 3)
+      file.write(data + i + 2, 1, (data[i] * 256U + data[i + 1]) % length);
+  }
+  try {
+    plydisk::load_frozen_index(target.damaged, identity, [](const plydisk::ChunkChange& row) {
+      if (row.chunk >= plydisk::chunk_count(identity.disk_size)) std::abort();
+    });
+  } catch (const plydisk::Error&) {
+    // Refused, with a sentence.
+  }
+  return 0;
+}
