@@ -1,5 +1,7 @@
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -56,6 +58,9 @@ class FileBacking final : public Backing {
     if (writable_) return;
     const std::string& path = data_.file().path();
     File file = File::open(path, O_RDWR);
+    int read_only = 0;
+    if (::ioctl(file.fd(), BLKROGET, &read_only) == 0 && read_only != 0)
+      throw Error(EROFS, path + " is a read-only device, so it can't be written directly");
     // The shared lock of our own descriptor is turned into an exclusive one.
     if (::flock(data_.file().fd(), LOCK_EX | LOCK_NB) != 0) {
       if (errno != EWOULDBLOCK) throw_errno("cannot lock " + path);

@@ -1,5 +1,7 @@
 #include "store/catalogue.hpp"
 
+#include <fcntl.h>
+
 #include "base/file.hpp"
 #include "store/catalogue_rows.hpp"
 #include "store/names.hpp"
@@ -127,6 +129,16 @@ std::filesystem::path catalogue_path(const std::filesystem::path& store) {
   return store / "catalogue.sqlite";
 }
 
+// For its owner alone, as SQLite's log beside it will then be. One that exists is not even opened:
+// closing it would drop the locks of a connection to it in this process.
+void make_private_file(const std::filesystem::path& path) {
+  try {
+    File::open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+  } catch (const Error& error) {
+    if (error.code() != EEXIST) throw;
+  }
+}
+
 // For the life of the connection. Nothing is written before the format is known to be ours.
 void set_up_connection(Database& db) {
   db.exec("PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON");
@@ -159,6 +171,7 @@ void require_known_format(Database& db, const std::filesystem::path& path) {
 
 void Catalogue::create(const std::filesystem::path& store) {
   const std::filesystem::path path = catalogue_path(store);
+  make_private_file(path);
   Database db = Database::open(path, Database::Mode::create);
   set_up_connection(db);
   if (!is_blank(db)) throw Error(EEXIST, "there is a store in " + store.string() + " already");

@@ -218,12 +218,14 @@ RedirectResult StoreImpl::redirect(const std::string& name, Destination destinat
   result.to = destination;
   const bool changes = result.from != destination;
   if (changes && destination == Destination::direct) require_may_go_direct(*session, options);
+  // What an earlier session left is to be moved, so there must be a place to move it from.
+  if (!session->begun && options.carry && !session->layers.empty()) begin_locked(*session);
+  if (changes && session->begun && destination == Destination::direct) start_direct(*session);
   session->news.push_back({std::time(nullptr), "redirected",
                            std::string(to_string(result.from)) + " to " + to_string(destination)});
   if (!session->begun) {
     session->record.writes = destination;
   } else if (changes && destination == Destination::direct) {
-    start_direct(*session);
     if (session->layers.empty()) {
       session->record.writes = destination;
       save(*session);
@@ -241,7 +243,13 @@ RedirectResult StoreImpl::redirect(const std::string& name, Destination destinat
   publish(*session);
   if (connect.owns_lock()) connect.unlock();
   if (session->begun && options.carry && is_persistent(destination)) {
-    result.carried = carry(*session, destination, progress);
+    try {
+      result.carried = carry(*session, destination, progress);
+    } catch (const Error& error) {
+      throw Error(error.code(),
+                  "session " + result.session + " writes to " + to_string(destination) +
+                      " now, but what it wrote before stays where it was: " + error.what());
+    }
     session->news.push_back(
         {std::time(nullptr), "carried", std::to_string(result.carried) + " bytes"});
     save(*session);

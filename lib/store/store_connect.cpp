@@ -42,8 +42,7 @@ void StoreImpl::require_allowed(const ExportName& name, const std::optional<Stat
     for (const auto& network : station->allow)
       if (cidr_contains(network, peer.address)) return;
     throw Error(EACCES, "station " + quote(station->name) + " may not connect from " +
-                            peer.address + "; allow it with: plydisk station set " + station->name +
-                            " --allow " + peer.address);
+                            peer.address + ", which is in none of the networks that it is allowed");
   }
   const std::string policy = catalogue_.parameter("unknown-stations");
   if (policy == "allow" || (policy == "local" && peer.local)) return;
@@ -171,6 +170,12 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
   record.writes = writes;
   record.started = std::time(nullptr);
   require_image_free(image, writes, record.id);
+  if (writes == Destination::direct && !layers.empty())
+    throw Error(EBUSY, "station " + quote(station) + " has persistent layers on image " +
+                           quote(image.name) +
+                           ", which the image would lack; let it write to server-persistent and "
+                           "move them with: plydisk redirect " +
+                           image.name + "@" + station + " direct --carry");
   auto session = make_live(record, std::move(layers));
   session->saved = saved;
   if (writes == Destination::direct && session->disk->stack().version->has_layers())
@@ -182,14 +187,19 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
   return session;
 }
 
+// A station that is connected from one address is not let in from another. The caller holds mutex_.
+void StoreImpl::require_same_peer(const LiveSession& session, const Peer& peer) {
+  if (session.connections > 0 && session.peer != peer.address)
+    throw Error(EBUSY, "station " + quote(session.record.station) + " is connected from " +
+                           session.peer + "; a second one from " + peer.address +
+                           " would damage its disk");
+}
+
 // False if the session has begun to end meanwhile.
 bool StoreImpl::join(const SessionPtr& session, const Peer& peer) {
   const std::lock_guard lock(mutex_);
   if (session->finishing) return false;
-  if (session->connections > 0 && session->peer != peer.address)
-    throw Error(EBUSY, "station " + quote(session->record.station) + " is connected from " +
-                           session->peer + "; a second one from " + peer.address +
-                           " would damage its disk");
+  require_same_peer(*session, peer);
   session->peer = peer.address;
   ++session->connections;
   return true;
@@ -236,6 +246,7 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& name, co
         finished_.wait(lock, [&] { return !live_.contains(session->record.id); });
         continue;
       }
+      require_same_peer(*session, peer);
       lock.unlock();
       if (name.session && session->record.token != *name.session &&
           !session->record.token.empty()) {

@@ -192,9 +192,9 @@ ImageStatus StoreImpl::accept_image(const std::string& name) {
   ImageRecord record = catalogue_.image(name);
   for (const auto& session : catalogue_.sessions())
     if (session.image == name)
-      throw Error(EBUSY, "the layers of session " + session.id + " lie on image " + quote(name) +
-                             " as it was; discard them first with: plydisk session end " +
-                             session.id + " --discard");
+      throw Error(EBUSY, "session " + session.id + " lies on image " + quote(name) +
+                             " as it was; end it first with: plydisk session end " + session.id +
+                             (session.ended == 0 ? "" : " --discard"));
   {
     const std::lock_guard lock(mutex_);
     for (const auto& [id, session] : live_)
@@ -219,7 +219,8 @@ std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image,
   std::shared_ptr<Backing> backing;
   {
     const std::lock_guard lock(mutex_);
-    if (const auto known = versions_.find(key); known != versions_.end()) return known->second.version;
+    if (const auto known = versions_.find(key); known != versions_.end())
+      return known->second.version;
     backing = backings_[image.name].lock();
   }
   if (!backing) backing = open_file_backing(backing_path(image).string());

@@ -75,6 +75,7 @@ class StoreImpl final : public Store {
   SessionPtr start(const ImageRecord& image, unsigned version, const std::string& station,
                    Destination writes, const ExportName& name, const Peer& peer);
   SessionPtr make_live(SessionRecord record, std::vector<LayerRecord> layers);
+  static void require_same_peer(const LiveSession& session, const Peer& peer);
   bool join(const SessionPtr& session, const Peer& peer);
   void leave(const SessionPtr& session) noexcept;
 
@@ -88,6 +89,7 @@ class StoreImpl final : public Store {
                                       const std::shared_ptr<Backing>& backing);
   LayerRecord new_layer(const LiveSession& session, Destination destination) const;
   void begin_writing(LiveSession& session);
+  void begin_locked(LiveSession& session);
   void start_direct(LiveSession& session);
   void end_direct(const std::string& image) noexcept;
   void save(LiveSession& session);

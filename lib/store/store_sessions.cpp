@@ -111,7 +111,10 @@ void StoreImpl::publish(LiveSession& session) {
 void StoreImpl::begin_writing(LiveSession& session) {
   const std::lock_guard change(session.change_mutex);
   if (session.ended) throw Error(ESHUTDOWN, "the session has ended");
-  if (session.begun) return;
+  if (!session.begun) begin_locked(session);
+}
+
+void StoreImpl::begin_locked(LiveSession& session) {
   const Destination writes = session.record.writes;
   const Stack stack = session.disk->stack();
   const bool direct = writes == Destination::direct;
@@ -203,7 +206,8 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
 // Ends a session that no one serves in this process.
 void StoreImpl::finish_record(SessionRecord record, bool discard) {
   std::vector<LayerRecord> layers = catalogue_.session_layers(record.id);
-  const std::size_t kept = discard ? 0 : surviving(layers);
+  // Nobody can come back to a session that has no name.
+  const std::size_t kept = discard || record.station.empty() ? 0 : surviving(layers);
   const std::vector<LayerRecord> doomed(layers.begin() + static_cast<std::ptrdiff_t>(kept),
                                         layers.end());
   layers.resize(kept);
