@@ -19,6 +19,8 @@ class Backing {
   virtual std::uint64_t size() const noexcept = 0;
   virtual std::string describe() const = 0;
   virtual void read(void* buffer, std::size_t length, std::uint64_t offset) const = 0;
+  // Whether reads have been waiting for the disk lately, so that prefetch() pays.
+  virtual bool is_cold() const noexcept = 0;
   virtual void prefetch(std::uint64_t offset, std::uint64_t length) const = 0;
   // Calls fn(offset, length, is_zero) over the range, in order, without gaps.
   using ExtentFn = std::function<void(std::uint64_t, std::uint64_t, bool)>;

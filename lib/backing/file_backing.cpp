@@ -38,6 +38,8 @@ class FileBacking final : public Backing {
     if (length > 0) data_.read(buffer, length, offset);
   }
 
+  bool is_cold() const noexcept override { return data_.is_cold(); }
+
   void prefetch(std::uint64_t offset, std::uint64_t length) const override {
     data_.prefetch(offset, length);
   }

@@ -21,12 +21,12 @@ namespace {
 
 StorageObserver* observer() { return storage_observer.load(std::memory_order_acquire); }
 
-void sync_descriptor(const std::string& path, int fd) {
+void sync_descriptor(const std::string& path, int fd, int (*sync)(int)) {
   auto* const watch = observer();
   if (watch != nullptr && watch->skip_sync(path)) return;
   int result;
   do {
-    result = ::fdatasync(fd);
+    result = sync(fd);
   } while (result != 0 && errno == EINTR);
   if (result != 0) throw_errno("cannot sync " + path);
   if (watch != nullptr) watch->on_sync(path);
@@ -124,7 +124,9 @@ void File::truncate(std::uint64_t size) const {
   if (::ftruncate(fd(), static_cast<off_t>(size)) != 0) throw_errno("cannot resize " + path_);
 }
 
-void File::sync_data() const { sync_descriptor(path_, fd()); }
+void File::sync_data() const { sync_descriptor(path_, fd(), ::fdatasync); }
+
+void File::sync() const { sync_descriptor(path_, fd(), ::fsync); }
 
 void sync_directory(const std::filesystem::path& directory) {
   const UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

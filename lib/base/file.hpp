@@ -73,6 +73,8 @@ class File {
   void zero(std::uint64_t offset, std::uint64_t length, bool may_punch) const;
   void truncate(std::uint64_t size) const;
   void sync_data() const;
+  // The data and all of the inode, its times too.
+  void sync() const;
 
  private:
   UniqueFd fd_;

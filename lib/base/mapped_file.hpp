@@ -34,6 +34,8 @@ class MappedFile {
   const File& file() const noexcept { return file_; }
   // Reads exactly `length` bytes at byte `offset`. Throws Error(EIO).
   void read(void* buffer, std::size_t length, std::uint64_t offset) const;
+  // Whether reads have been waiting for the disk lately.
+  bool is_cold() const noexcept { return cold_reads_.load(std::memory_order_relaxed) > 0; }
   // Asks the kernel to read the range ahead.
   void prefetch(std::uint64_t offset, std::uint64_t length) const;
 

@@ -21,6 +21,14 @@ void make_folder(const std::filesystem::path& folder, Durability durability) {
   if (error) throw_errno(error.value(), "cannot create " + folder.string());
 }
 
+// The chunk locks of chunks first … last, one bit each.
+std::uint64_t stripes_of(std::uint64_t first, std::uint64_t last) {
+  std::uint64_t stripes = 0;
+  for (std::uint64_t chunk = first; chunk <= last && chunk < first + 64; ++chunk)
+    stripes |= 1ULL << (chunk % 64);
+  return stripes;
+}
+
 }  // namespace
 
 std::shared_ptr<Layer> Layer::create(const std::filesystem::path& folder,
@@ -139,6 +147,44 @@ void Layer::write(const void* buffer, std::size_t length, std::uint64_t offset) 
   if (changed) dirty_.mark(chunk);
 }
 
+bool Layer::rewrite(const void* buffer, std::size_t length, std::uint64_t offset) {
+  require_running();
+  const std::uint64_t first = offset / sector_size;
+  const std::uint64_t sectors = length / sector_size;
+  if (!has_data(first, sectors)) return false;
+  const std::uint64_t stripes =
+      stripes_of(first / chunk_sectors, (first + sectors - 1) / chunk_sectors);
+  // In rising order, as zero_slice() does.
+  for (std::uint64_t bits = stripes; bits != 0; bits &= bits - 1)
+    chunk_locks_[static_cast<unsigned>(std::countr_zero(bits))].lock_shared();
+  std::exception_ptr error;
+  bool is_still = false;
+  try {
+    // Once more: it may have been zeroed before the locks were held.
+    is_still = has_data(first, sectors);
+    if (is_still) data_->file().write(buffer, length, offset);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  if (is_still) rewritten_.store(true);
+  for (std::uint64_t bits = stripes; bits != 0; bits &= bits - 1)
+    chunk_locks_[static_cast<unsigned>(std::countr_zero(bits))].unlock_shared();
+  if (error) std::rethrow_exception(error);
+  return is_still;
+}
+
+bool Layer::has_data(std::uint64_t first_sector, std::uint64_t sectors) const {
+  for (std::uint64_t sector = first_sector, end = first_sector + sectors; sector < end;) {
+    const std::uint64_t chunk = sector / chunk_sectors;
+    const std::uint64_t stop = std::min(end, (chunk + 1) * chunk_sectors);
+    const SectorSet wanted = SectorSet::range(static_cast<unsigned>(sector % chunk_sectors),
+                                              static_cast<unsigned>(stop - sector));
+    if ((find(chunk).data() & wanted) != wanted) return false;
+    sector = stop;
+  }
+  return true;
+}
+
 void Layer::mark_pass(std::uint64_t chunk, const SectorSet& sectors) {
   require_running();
   ChunkEntry& entry = map_->ensure(chunk);
@@ -166,10 +212,8 @@ void Layer::zero(std::uint64_t offset, std::uint64_t length) {
 void Layer::zero_slice(std::uint64_t first_sector, std::uint64_t sectors) {
   const std::uint64_t first = first_sector / chunk_sectors;
   const std::uint64_t last = (first_sector + sectors - 1) / chunk_sectors;
-  std::uint64_t stripes = 0;
-  for (std::uint64_t chunk = first; chunk <= last && chunk < first + chunk_locks_.size(); ++chunk)
-    stripes |= 1ULL << (chunk % chunk_locks_.size());
   for (std::uint64_t chunk = first; chunk <= last; ++chunk) map_->ensure(chunk);
+  const std::uint64_t stripes = stripes_of(first, last);
 
   // In rising order: two slices can't wait for each other.
   for (std::uint64_t bits = stripes; bits != 0; bits &= bits - 1)

@@ -93,6 +93,9 @@ class Layer {
   }
   // Writes whole sectors of one chunk. The caller holds the chunk's lock, shared or alone.
   void write(const void* buffer, std::size_t length, std::uint64_t offset);
+  // Writes whole sectors of any number of chunks, in one piece, if all of them are in the data file
+  // already; false, with nothing done, if not. Takes the locks itself.
+  bool rewrite(const void* buffer, std::size_t length, std::uint64_t offset);
   // Pass layers: says that these sectors are now in the backing. The caller holds the lock
   // likewise.
   void mark_pass(std::uint64_t chunk, const SectorSet& sectors);
@@ -123,6 +126,7 @@ class Layer {
   void restore_map();
   void find_unsaved_changes();
   void require_running() const;
+  bool has_data(std::uint64_t first_sector, std::uint64_t sectors) const;
   void zero_slice(std::uint64_t first_sector, std::uint64_t sectors);
   void zero_locked(std::uint64_t first_sector, std::uint64_t sectors);
   std::optional<std::vector<PendingRecord>> small_records(const std::vector<ChunkChange>& changes);

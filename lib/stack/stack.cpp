@@ -4,24 +4,53 @@
 
 namespace plydisk {
 
+namespace {
+
+struct Piece {
+  Source source;
+  std::uint64_t offset, length;
+};
+
+}  // namespace
+
 void Stack::read(void* buffer, std::size_t length, std::uint64_t offset) const {
-  for_each_source(offset, length, [&](Source source, std::uint64_t at, std::uint64_t bytes) {
-    char* const to = static_cast<char*>(buffer) + (at - offset);
-    if (source.is_zeros())
-      std::memset(to, 0, bytes);
-    else if (source.is_backing())
-      version->backing().read(to, bytes, at);
-    else
-      source.file().read(to, bytes, at);
+  // Kept from one request to the next, to spare the allocation.
+  thread_local std::vector<Piece> pieces;
+  pieces.clear();
+  for_each_source(offset, length, [](Source source, std::uint64_t at, std::uint64_t bytes) {
+    pieces.push_back({source, at, bytes});
   });
+  // The pieces of a fragmented range that are not in memory are all asked for before one is waited
+  // for.
+  if (pieces.size() > 1) {
+    const Backing& backing = version->backing();
+    for (const Piece& piece : pieces) {
+      if (piece.source.is_backing() ? backing.is_cold()
+                                    : !piece.source.is_zeros() && piece.source.file().is_cold())
+        prefetch_piece(piece.source, piece.offset, piece.length);
+    }
+  }
+  for (const Piece& piece : pieces) {
+    char* const to = static_cast<char*>(buffer) + (piece.offset - offset);
+    if (piece.source.is_zeros())
+      std::memset(to, 0, piece.length);
+    else if (piece.source.is_backing())
+      version->backing().read(to, piece.length, piece.offset);
+    else
+      piece.source.file().read(to, piece.length, piece.offset);
+  }
+}
+
+void Stack::prefetch_piece(Source source, std::uint64_t offset, std::uint64_t length) const {
+  if (source.is_backing())
+    version->backing().prefetch(offset, length);
+  else if (!source.is_zeros())
+    source.file().prefetch(offset, length);
 }
 
 void Stack::prefetch(std::uint64_t offset, std::uint64_t length) const {
   for_each_source(offset, length, [&](Source source, std::uint64_t at, std::uint64_t bytes) {
-    if (source.is_backing())
-      version->backing().prefetch(at, bytes);
-    else if (!source.is_zeros())
-      source.file().prefetch(at, bytes);
+    prefetch_piece(source, at, bytes);
   });
 }
 

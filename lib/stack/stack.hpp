@@ -50,6 +50,7 @@ struct Stack {
   }
 
  private:
+  void prefetch_piece(Source source, std::uint64_t offset, std::uint64_t length) const;
   // Resolves bytes `from` … `to` of a chunk: fn(source, end of the piece).
   template <typename Fn>
   void resolve(std::uint64_t chunk, std::uint64_t from, std::uint64_t to, Fn&& fn) const {

@@ -27,6 +27,9 @@ void VersionMap::overlay(std::uint64_t chunk, const ChunkState& state, Owner lay
     words_[chunk] = layer;
     return;
   }
+  List list;
+  if (const std::uint32_t word = words_[chunk]; (word & is_list) == 0 && state.zero.empty())
+    return store(chunk, list, runs_over(static_cast<Owner>(word), state, layer, list));
   std::array<Owner, chunk_sectors> owners;
   for_each_run(chunk, 0, chunk_sectors, [&](unsigned first, unsigned count, Owner owner) {
     std::fill_n(owners.begin() + first, count, owner);
@@ -38,33 +41,50 @@ void VersionMap::overlay(std::uint64_t chunk, const ChunkState& state, Owner lay
   fill(state.data(), layer);
   fill(state.zeros(), zeros);
   fill(state.pass(), backing);
-  store(chunk, owners.data());
+  store(chunk, list, runs_of(owners, list));
 }
 
-void VersionMap::store(std::uint64_t chunk, const Owner* owners) {
-  std::array<Run, chunk_sectors + 1> list;
-  std::uint16_t length = 0;
+// The usual case, spared the sectors one by one: some data over a chunk that had one owner.
+unsigned VersionMap::runs_over(Owner below, const ChunkState& state, Owner layer, List& list) {
+  unsigned runs = 0, next = 0;
+  const auto add = [&](unsigned first, Owner owner) {
+    list[runs].first = static_cast<std::uint16_t>(first);
+    list[runs++].owner = owner;
+  };
+  state.valid.for_each_run([&](unsigned first, unsigned count) {
+    if (next < first) add(next, below);
+    add(first, layer);
+    next = first + count;
+  });
+  if (next < chunk_sectors) add(next, below);
+  return runs;
+}
+
+unsigned VersionMap::runs_of(const std::array<Owner, chunk_sectors>& owners, List& list) {
+  unsigned runs = 0;
   for (unsigned sector = 0; sector < chunk_sectors; ++sector) {
     if (sector > 0 && owners[sector] == owners[sector - 1]) continue;
-    ++length;
-    list[length].first = static_cast<std::uint16_t>(sector);
-    list[length].owner = owners[sector];
+    list[runs].first = static_cast<std::uint16_t>(sector);
+    list[runs++].owner = owners[sector];
   }
-  if (length == 1) {
-    words_[chunk] = owners[0];
+  return runs;
+}
+
+void VersionMap::store(std::uint64_t chunk, List& list, unsigned runs) {
+  if (runs == 1) {
+    words_[chunk] = list[0].owner;
     return;
   }
-  list[0].length = length;
-  list[0].owner = 0;
+  list[0].length = static_cast<std::uint16_t>(runs);
   const std::uint32_t word = words_[chunk];
   std::size_t place = runs_.size();
   // Where the new list is no longer than the old one, it takes its place.
-  if ((word & is_list) != 0 && runs_[word & ~is_list].length >= length)
+  if ((word & is_list) != 0 && runs_[word & ~is_list].length >= runs)
     place = word & ~is_list;
   else
-    runs_.resize(place + length + 1U);
+    runs_.resize(place + runs);
   if (place >= is_list) throw Error(ENOMEM, "the version has too many fragments; merge its layers");
-  std::copy_n(list.begin(), length + 1, runs_.begin() + static_cast<std::ptrdiff_t>(place));
+  std::copy_n(list.begin(), runs, runs_.begin() + static_cast<std::ptrdiff_t>(place));
   words_[chunk] = is_list | static_cast<std::uint32_t>(place);
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -42,26 +43,29 @@ class VersionMap {
   void for_each_run(std::uint64_t chunk, unsigned first, unsigned count, Fn&& fn) const {
     const std::uint32_t word = words_[chunk];
     if ((word & is_list) == 0) return fn(first, count, static_cast<Owner>(word));
-    const Run* run = &runs_[word & ~is_list];
-    const unsigned end = first + count;
-    for (unsigned left = run->length, i = 1; i <= left; ++i) {
-      const unsigned from = std::max<unsigned>(run[i].first, first);
-      const unsigned to = std::min<unsigned>(i == left ? chunk_sectors : run[i + 1].first, end);
-      if (from < to) fn(from, to - from, run[i].owner);
+    const Run* const list = &runs_[word & ~is_list];
+    const unsigned runs = list[0].length, end = first + count;
+    for (unsigned i = 0; i < runs; ++i) {
+      const unsigned from = std::max<unsigned>(i == 0 ? 0 : list[i].first, first);
+      const unsigned to = std::min<unsigned>(i + 1 < runs ? list[i + 1].first : chunk_sectors, end);
+      if (from < to) fn(from, to - from, list[i].owner);
     }
   }
 
  private:
-  // A list is a head, whose `length` counts the runs, and then the runs; each ends where the next
-  // begins.
+  // Each run ends where the next begins. The first begins at sector 0, so it has room for how many
+  // there are.
   struct Run {
     union {
       std::uint16_t first, length;
     };
     Owner owner;
   };
+  using List = std::array<Run, chunk_sectors>;
   static constexpr std::uint32_t is_list = 1U << 31;
-  void store(std::uint64_t chunk, const Owner* owners);
+  static unsigned runs_over(Owner below, const ChunkState& state, Owner layer, List& list);
+  static unsigned runs_of(const std::array<Owner, chunk_sectors>& owners, List& list);
+  void store(std::uint64_t chunk, List& list, unsigned runs);
 
   std::uint64_t words_length_;  // bytes
   std::uint32_t* words_ = nullptr;

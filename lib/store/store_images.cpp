@@ -78,8 +78,16 @@ void StoreImpl::check_backing(const ImageRecord& image) const {
 
 void StoreImpl::record_backing(ImageRecord& image) const {
   const std::string path = backing_path(image).string();
+  const File file = File::open(path, O_RDONLY);
+  try {
+    // A power cut must not bring back an older time than the one that is recorded.
+    file.sync();
+  } catch (const Error& error) {
+    // Read-only media have nothing to sync, and say so.
+    if (error.code() != EINVAL && error.code() != EROFS) throw;
+  }
   const struct stat info = stat_of(path);
-  image.backing_size = File::open(path, O_RDONLY).size();
+  image.backing_size = file.size();
   image.backing_mtime_ns = S_ISREG(info.st_mode) ? mtime_ns(info) : 0;
   image.backing_dirty = false;
 }

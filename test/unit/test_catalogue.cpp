@@ -104,6 +104,10 @@ TEST_CASE("catalogue: made once, opened again") {
   CHECK(error_of([&] { Catalogue::create(directory.path()); }).code() == EEXIST);
   Catalogue catalogue(directory.path());
   CHECK(catalogue.images().empty());
+  using std::filesystem::perms;
+  for (const char* name : {"catalogue.sqlite", "catalogue.sqlite-wal"})
+    CHECK((std::filesystem::status(directory.path() / name).permissions() & perms(077)) ==
+          perms::none);
 }
 
 TEST_CASE("catalogue: a making that was cut short is finished by the next") {
