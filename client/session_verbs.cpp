@@ -61,7 +61,7 @@ void print_redirect(const json& result) {
             << printable(result["to"]) << " now, before to " << printable(result["from"]) << "\n";
   if (const auto carried = result["carried"].get<std::uint64_t>(); carried > 0)
     std::cout << format_size(carried) << " of earlier writes were carried along\n";
-  std::printf("requests waited %.1f ms\n", result["pause_ms"].get<double>());
+  std::printf("requests waited %.2f ms\n", result["pause_ms"].get<double>());
   if (is_persistent(parse_destination(printable(result["to"]))) && !result["survives"].get<bool>())
     std::cerr << "plydisk: warning: what is written from now on will not survive the next boot, "
                  "since a volatile layer lies below; --carry keeps all\n";
@@ -105,8 +105,10 @@ void add_redirect(CLI::App& app, Command& command) {
                    "direct, server-volatile, server-persistent, client-ram, client-volatile or "
                    "client-persistent")
       ->required();
-  verb->add_flag("--carry", options->carry,
-                 "First merge the volatile writes so far into the persistent ones");
+  verb->add_flag(
+      "--carry", options->carry,
+      "First merge the volatile writes so far into the persistent ones; to direct, all of "
+      "them into the image");
   verb->add_flag("--force", options->force,
                  "To direct, although layers hold writes that the image then lacks");
   verb->callback([&command, options] {

@@ -45,7 +45,6 @@ Server* server = nullptr;
 struct Handle {
   std::unique_ptr<Store::Connection> connection;  // null without a store
   bool read_only = false;
-  std::string image;
   Disk& disk() const { return connection ? connection->disk() : server->scratch->disk(); }
 };
 
@@ -172,7 +171,6 @@ void* open(int read_only) {
     handle->read_only = read_only != 0;
     if (server->store) {
       const ExportName name = parse_export_name(nbdkit_export_name());
-      handle->image = name.image;
       handle->connection = server->store->connect(name, current_peer(), handle->read_only);
     }
     return handle.release();
@@ -184,7 +182,7 @@ void close(void* handle) { delete &handle_of(handle); }
 const char* export_description(void* handle) {
   return guarded(static_cast<const char*>(nullptr), [&]() -> const char* {
     if (!server->store) return nbdkit_strdup_intern(configuration.image.c_str());
-    const auto image = server->store->catalogue().find_image(handle_of(handle).image);
+    const auto image = server->store->catalogue().find_image(handle_of(handle).connection->image());
     if (!image || image->description.empty()) return nullptr;
     return nbdkit_strdup_intern(image->description.c_str());
   });

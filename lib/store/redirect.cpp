@@ -255,8 +255,7 @@ RedirectResult StoreImpl::redirect(const std::string& name, Destination destinat
     save(*session);
   }
   compact(*session);
-  result.survives =
-      is_persistent(destination) && surviving(session->layers) == session->layers.size();
+  result.survives = what_is_written_survives(destination, session->layers);
   return result;
 }
 

@@ -132,6 +132,7 @@ class Store {
     // Whether other connections may share this session, with flushes covering them all.
     virtual bool multi_conn() const = 0;
     virtual bool read_only() const = 0;
+    virtual const std::string& image() const = 0;
   };
   // Creates nothing durable: the first write does. Throws Error with the reason for a refusal.
   virtual std::unique_ptr<Connection> connect(const ExportName& name, const Peer& peer,

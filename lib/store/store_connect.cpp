@@ -17,6 +17,7 @@ class StoreImpl::ConnectionImpl final : public Store::Connection {
   // Each connection without a name has a disk of its own: another would see nothing of its writes.
   bool multi_conn() const override { return !session_->anonymous; }
   bool read_only() const override { return read_only_; }
+  const std::string& image() const override { return session_->record.image; }
 
  private:
   StoreImpl& store_;

@@ -58,8 +58,7 @@ void StoreImpl::check_backing(const ImageRecord& image) const {
   const std::string path = backing_path(image).string();
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0)
-    throw Error(errno, "the backing of image " + quote(image.name) + " is missing: " + path + ": " +
-                           std::strerror(errno));
+    throw_errno("the backing of image " + quote(image.name) + " is missing: " + path);
   const std::uint64_t size = File::open(path, O_RDONLY).size();
   const std::string remedy =
       "; put it back, or take it as it is with: plydisk image accept " + image.name;

@@ -20,9 +20,14 @@ constexpr std::chrono::milliseconds maintenance_period{500};
 constexpr std::chrono::seconds unused_version_kept{60};
 constexpr const char* lock_name = "lock";
 
+void require_named(const std::filesystem::path& directory) {
+  if (directory.empty()) throw Error(EINVAL, "the name of the store's folder is empty");
+}
+
 }  // namespace
 
 void Store::init(const std::filesystem::path& directory) {
+  require_named(directory);
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   if (error) throw_errno(error.value(), "cannot create " + directory.string());
@@ -38,6 +43,7 @@ void Store::init(const std::filesystem::path& directory) {
 
 std::unique_ptr<Store> Store::open(const std::filesystem::path& directory,
                                    const StoreOptions& options) {
+  require_named(directory);
   return std::make_unique<StoreImpl>(std::filesystem::absolute(directory), options);
 }
 

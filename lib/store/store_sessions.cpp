@@ -17,6 +17,11 @@ std::size_t surviving(const std::vector<LayerRecord>& layers) {
                                   layers.begin());
 }
 
+bool what_is_written_survives(Destination writes, const std::vector<LayerRecord>& layers) {
+  return writes == Destination::direct ||
+         (is_persistent(writes) && surviving(layers) == layers.size());
+}
+
 namespace {
 
 LayerIdentity identity_of(const LayerRecord& record) {
@@ -240,9 +245,10 @@ std::string StoreImpl::session_id(const std::string& name) {
   std::vector<SessionRecord> all = catalogue_.sessions();
   {
     const std::lock_guard lock(mutex_);
-    for (const auto& [id, session] : live_)
-      if (std::none_of(all.begin(), all.end(), [&](const auto& known) { return known.id == id; }))
-        all.push_back(session->seen_record);
+    for (const auto& entry : live_) {
+      const auto is_it = [&](const SessionRecord& known) { return known.id == entry.first; };
+      if (std::none_of(all.begin(), all.end(), is_it)) all.push_back(entry.second->seen_record);
+    }
   }
   std::vector<std::string> found;
   for (const auto& session : all) {

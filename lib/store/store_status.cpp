@@ -2,6 +2,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/error.hpp"
 #include "base/file.hpp"
@@ -14,8 +15,7 @@ namespace {
 void describe_layers(SessionStatus& status, const std::vector<LayerRecord>& layers) {
   for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer)
     status.layers.push_back(layer->uuid);
-  // A persistent layer above a volatile one goes with it.
-  status.persistent = is_persistent(status.record.writes) && surviving(layers) == layers.size();
+  status.persistent = what_is_written_survives(status.record.writes, layers);
 }
 
 }  // namespace
@@ -56,6 +56,9 @@ std::vector<SessionStatus> StoreImpl::sessions() {
     if (std::none_of(live.begin(), live.end(),
                      [&](const auto& session) { return session->record.id == record.id; }))
       all.push_back(status_of(record));
+  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.record.started, a.record.id) < std::tie(b.record.started, b.record.id);
+  });
   return all;
 }
 

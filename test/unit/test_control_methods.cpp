@@ -84,9 +84,10 @@ TEST_CASE("methods: wrong params are refused, and the sentence names the field")
   Fixture f;
   const auto refused = [&](const std::string& method, const json& params,
                            const std::string& field) {
-    const auto [code, sentence] = f.refusal(method, params);
+    const auto refusal = f.refusal(method, params);
+    const std::string& sentence = refusal.second;
     INFO(sentence);
-    CHECK(code == rpc_code::invalid_params);
+    CHECK(refusal.first == rpc_code::invalid_params);
     CHECK(sentence.find(field) != std::string::npos);
     CHECK(sentence.find(method) != std::string::npos);
   };

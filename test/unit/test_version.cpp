@@ -34,7 +34,8 @@ TEST_CASE("layers laid over each other agree with an array of owners") {
   constexpr std::uint64_t chunks = 40;
   VersionMap map(chunks * chunk_size);
   std::array<Owners, chunks> expected{};
-  std::mt19937 random(7);
+  std::mt19937 generator(7);
+  const auto random = [&] { return static_cast<unsigned>(generator()); };
   for (VersionMap::Owner layer = 2; layer < 60; ++layer) {
     for (std::uint64_t chunk = 0; chunk < chunks; ++chunk) {
       if (random() % 3 == 0) continue;
