@@ -28,7 +28,12 @@ class FakeStore : public Store {
   ImageStatus create_image(const NewImage& image, const Progress& progress) override {
     const std::uint64_t size = image.size.value_or(1 << 20);
     for (int step = 0; step < create_steps; ++step) {
-      progress(size * static_cast<unsigned>(step) / static_cast<unsigned>(create_steps), size);
+      try {
+        progress(size * static_cast<unsigned>(step) / static_cast<unsigned>(create_steps), size);
+      } catch (const Error& error) {
+        cancelled_with = error.code();
+        throw;
+      }
       std::this_thread::sleep_for(step_time);
     }
     ImageRecord record;
@@ -109,6 +114,7 @@ class FakeStore : public Store {
 
   int create_steps = 0;
   std::chrono::milliseconds step_time{0};
+  std::atomic<int> cancelled_with{0};  // the errno with which progress ended create_image
   std::vector<std::string> faults;
 
  private:

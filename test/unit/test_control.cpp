@@ -196,7 +196,7 @@ TEST_CASE("control: progress comes before the answer, ten times a second at most
 
 TEST_CASE("control: work of a client that is gone is cancelled") {
   Fixture f;
-  f.store.create_steps = 3000;
+  f.store.create_steps = 60'000;
   f.store.step_time = std::chrono::milliseconds(1);
   {
     RawPeer peer(f.store.directory());
@@ -204,7 +204,9 @@ TEST_CASE("control: work of a client that is gone is cancelled") {
               "\n");
     CHECK(peer.answer()["method"] == "progress");
   }
-  f.server->stop();
+  for (int tries = 0; f.store.cancelled_with == 0 && tries < 1000; ++tries)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  CHECK(f.store.cancelled_with == ECANCELED);
   CHECK(f.store.catalogue().images().empty());
 }
 
@@ -276,6 +278,7 @@ TEST_CASE("control: stops under load, promptly") {
   CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds(2));
   waiting.join();
   flood.join();
+  CHECK(f.store.cancelled_with == ESHUTDOWN);
   CHECK(idle.line().empty());
   CHECK_FALSE(std::filesystem::exists(f.store.directory() / "control"));
   CHECK_FALSE(ControlClient::connect(f.store.directory()));
