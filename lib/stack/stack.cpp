@@ -64,13 +64,18 @@ void Stack::for_each_extent(std::uint64_t offset, std::uint64_t length,
   });
 }
 
-std::uint64_t fold(const std::vector<std::shared_ptr<Layer>>& layers, Layer& out,
-                   const Progress& progress) {
+std::vector<std::uint64_t> chunks_held(const std::vector<std::shared_ptr<Layer>>& layers) {
   std::vector<std::uint64_t> chunks;
   for (const auto& layer : layers)
     layer->for_each([&](std::uint64_t chunk, const ChunkState&) { chunks.push_back(chunk); });
   std::sort(chunks.begin(), chunks.end());
   chunks.erase(std::unique(chunks.begin(), chunks.end()), chunks.end());
+  return chunks;
+}
+
+std::uint64_t fold(const std::vector<std::shared_ptr<Layer>>& layers, Layer& out,
+                   const Progress& progress) {
+  const std::vector<std::uint64_t> chunks = chunks_held(layers);
 
   std::uint64_t copied = 0, done = 0;
   std::vector<std::byte> buffer(chunk_size);

@@ -97,6 +97,9 @@ struct Stack {
   }
 };
 
+// The chunks of which any of the layers holds something, in order.
+std::vector<std::uint64_t> chunks_held(const std::vector<std::shared_ptr<Layer>>& layers);
+
 // Copies what `layers` (newest first) hold, the newest copy of each sector, into `out`, which
 // nobody uses yet. Nobody may be writing to them. The layers stay as they are. Returns the bytes of
 // data copied.

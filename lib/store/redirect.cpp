@@ -131,11 +131,7 @@ std::uint64_t StoreImpl::carry_into_backing(LiveSession& session, const Progress
   Stack below = stack;
   below.layers.erase(below.layers.begin());
   Backing& backing = stack.version->backing();
-  std::vector<std::uint64_t> chunks;
-  for (const auto& layer : below.layers)
-    layer->for_each([&](std::uint64_t chunk, const ChunkState&) { chunks.push_back(chunk); });
-  std::sort(chunks.begin(), chunks.end());
-  chunks.erase(std::unique(chunks.begin(), chunks.end()), chunks.end());
+  const std::vector<std::uint64_t> chunks = chunks_held(below.layers);
 
   std::uint64_t copied = 0, done = 0;
   std::vector<std::byte> buffer(chunk_size);

@@ -29,8 +29,11 @@ void require_named(const std::filesystem::path& directory) {
 void Store::init(const std::filesystem::path& directory) {
   require_named(directory);
   std::error_code error;
-  std::filesystem::create_directories(directory, error);
+  const bool is_new = std::filesystem::create_directories(directory, error);
   if (error) throw_errno(error.value(), "cannot create " + directory.string());
+  // Disks of people: theirs who serve them, and nobody else's. A folder that was there stays as it
+  // is.
+  if (is_new) std::filesystem::permissions(directory, std::filesystem::perms::owner_all);
   if (std::filesystem::exists(directory / "catalogue.sqlite"))
     throw Error(EEXIST, "there is a store in " + directory.string() + " already");
   for (const char* name : {"images", "layers"}) {
