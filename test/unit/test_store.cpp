@@ -111,9 +111,11 @@ TEST_CASE_FIXTURE(Fixture, "a session goes on over a restart of the server, vola
 TEST_CASE_FIXTURE(Fixture, "a reboot of the server's machine ends its sessions") {
   add_station("p", Destination::server_persistent);
   put(*connect("img@v"), 'v');
-  const auto persistent = connect("img@p");
-  put(*persistent, 'p');
-  persistent->disk().flush();
+  {
+    const auto persistent = connect("img@p");
+    put(*persistent, 'p');
+    persistent->disk().flush();
+  }
   open("boot-2");
   CHECK(get(*connect("img@v")) == 0);
   CHECK(get(*connect("img@p")) == 'p');
