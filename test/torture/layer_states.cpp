@@ -1,0 +1,172 @@
+#include "layer_states.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <random>
+#include <set>
+
+#include "base/error.hpp"
+#include "layer_history.hpp"
+#include "power_cut.hpp"
+#include "sector_pattern.hpp"
+#include "stack/disk.hpp"
+#include "store/store.hpp"
+
+namespace plydisk::torture {
+
+namespace {
+
+using Faults = std::vector<std::string>;
+
+std::unique_ptr<Store> open_after_boot(const std::filesystem::path& folder, const char* boot) {
+  StoreOptions options;
+  options.boot_id = boot;
+  return Store::open(folder, options);
+}
+
+std::unique_ptr<Store::Connection> connect(Store& store) {
+  ExportName name;
+  name.image = image_name;
+  name.station = station_name;
+  return store.connect(name, Peer{true, "unix"}, false);
+}
+
+std::vector<std::byte> read_all(Disk& disk) {
+  std::vector<std::byte> content(disk.size());
+  disk.read(content.data(), content.size(), 0);
+  return content;
+}
+
+// The faults under that one of the possible survivals of layers that fits best.
+Faults compare(const SectorModel& model, std::uint64_t cut, const std::vector<std::byte>& content) {
+  constexpr std::size_t most_shown = 3;
+  std::vector<std::uint64_t> hashes(model.sectors());
+  for (std::size_t sector = 0; sector < hashes.size(); ++sector)
+    hashes[sector] = hash_sector(&content[sector * pattern_size]);
+  std::vector<std::size_t> best_wrong;
+  std::string text;
+  for (const auto& survival : model.survivals(cut)) {
+    std::vector<std::size_t> wrong;
+    for (std::size_t sector = 0; sector < hashes.size(); ++sector)
+      if (!model.allows(survival, sector, hashes[sector])) wrong.push_back(sector);
+    if (wrong.empty()) return {};
+    if (!best_wrong.empty() && wrong.size() >= best_wrong.size()) continue;
+    best_wrong = wrong;
+    text = std::to_string(wrong.size()) + " sectors are wrong, for instance\n";
+    for (std::size_t i = 0; i < std::min(wrong.size(), most_shown); ++i)
+      text += " sector " + std::to_string(wrong[i]) + ": found " +
+              describe_sector(&content[wrong[i] * pattern_size]) + "\n" +
+              model.expected(survival, wrong[i]);
+  }
+  return {text};
+}
+
+void check_layers(Store& store, Faults& faults) {
+  std::set<std::string> known;
+  for (const LayerStatus& layer : store.layers()) {
+    known.insert(layer.record.uuid);
+    for (const std::string& fault : store.check_layer(layer.record.uuid))
+      faults.push_back("layer " + layer.record.uuid + ": " + fault);
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(store.directory() / "layers"))
+    if (!known.contains(entry.path().filename().string()))
+      faults.push_back("the folder " + entry.path().filename().string() +
+                       " belongs to no layer and was left there");
+}
+
+// Writes, flushes and zeros on, and returns what must be there afterwards.
+std::vector<std::byte> use(Disk& disk, std::vector<std::byte> content, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  const std::uint64_t sectors = disk.size() / pattern_size;
+  for (std::uint64_t i = 0; i < 20; ++i) {
+    const std::uint64_t first = random() % sectors;
+    const std::uint64_t count = 1 + random() % std::min<std::uint64_t>(sectors - first, 30);
+    std::byte* const data = &content[first * pattern_size];
+    if (random() % 4 == 0) {
+      std::memset(data, 0, count * pattern_size);
+      disk.zero(first * pattern_size, count * pattern_size, true, false);
+    } else {
+      for (std::uint64_t at = 0; at < count; ++at)
+        fill_sector(data + at * pattern_size, first + at, 1'000'000'000 + i);
+      disk.write(data, count * pattern_size, first * pattern_size, false);
+    }
+    if (random() % 5 == 0) disk.flush();
+  }
+  return content;
+}
+
+std::string first_difference(const std::vector<std::byte>& found,
+                             const std::vector<std::byte>& expected) {
+  const auto at = std::ranges::mismatch(found, expected).in1 - found.begin();
+  const auto sector = static_cast<std::uint64_t>(at) / pattern_size;
+  return "sector " + std::to_string(sector) + ", " +
+         describe_sector(&found[sector * pattern_size]) + " instead of " +
+         describe_sector(&expected[sector * pattern_size]);
+}
+
+std::string content_of(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+}  // namespace
+
+std::vector<std::string> check_state(const std::filesystem::path& folder, const SectorModel& model,
+                                     std::uint64_t cut, bool go_on, std::uint64_t seed) {
+  Faults faults;
+  try {
+    auto store = open_after_boot(folder, "after the cut");
+    // Not directly to the image: that is refused while persistent layers lie on it.
+    StationRecord station = store->catalogue().station(station_name);
+    station.writes = go_on ? Destination::server_persistent : Destination::server_volatile;
+    store->catalogue().update_station(station);
+    auto connection = connect(*store);
+    std::vector<std::byte> content = read_all(connection->disk());
+    faults = compare(model, cut, content);
+    check_layers(*store, faults);
+    if (!go_on || !faults.empty()) return faults;
+
+    content = use(connection->disk(), std::move(content), seed);
+    if (const auto now = read_all(connection->disk()); now != content)
+      faults.push_back("after further use: " + first_difference(now, content));
+    connection.reset();
+    store.reset();
+    store = open_after_boot(folder, "one boot later");
+    connection = connect(*store);
+    if (const auto now = read_all(connection->disk()); now != content)
+      faults.push_back("after further use and a reboot: " + first_difference(now, content));
+    check_layers(*store, faults);
+  } catch (const std::exception& error) {
+    faults.push_back(error.what());
+  }
+  return faults;
+}
+
+std::vector<std::string> compare_with_log(const Recorder& recorder,
+                                          const std::filesystem::path& scratch) {
+  PowerCut power_cut(recorder.operations());
+  power_cut.advance(recorder.operations().size());
+  CutChoice choice;
+  choice.content = CutChoice::Content::all;
+  const auto rebuilt = scratch / "rebuilt";
+  power_cut.rebuild(choice, rebuilt);
+  Faults faults;
+  std::set<std::string> paths;
+  for (const auto& root : {recorder.root(), rebuilt})
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(root))
+      if (entry.is_regular_file()) paths.insert(entry.path().lexically_relative(root).string());
+  for (const std::string& path : paths) {
+    const std::string name = std::filesystem::path(path).filename().string();
+    if (name == "map" || name == "lock") continue;
+    if (content_of(recorder.root() / path) != content_of(rebuilt / path) ||
+        std::filesystem::exists(recorder.root() / path) != std::filesystem::exists(rebuilt / path))
+      faults.push_back("the log of changes does not lead to the present " + path +
+                       ": something changes it past StorageObserver");
+  }
+  return faults;
+}
+
+}  // namespace plydisk::torture
