@@ -24,8 +24,9 @@ void make_folder(const std::filesystem::path& folder, Durability durability) {
 // The chunk locks of chunks first … last, one bit each.
 std::uint64_t stripes_of(std::uint64_t first, std::uint64_t last) {
   std::uint64_t stripes = 0;
-  for (std::uint64_t chunk = first; chunk <= last && chunk < first + 64; ++chunk)
-    stripes |= 1ULL << (chunk % 64);
+  for (std::uint64_t chunk = first; chunk <= last && chunk < first + Layer::chunk_lock_count;
+       ++chunk)
+    stripes |= 1ULL << (chunk % Layer::chunk_lock_count);
   return stripes;
 }
 

@@ -44,8 +44,7 @@ struct LiveSession {
 
 // How many of the layers, from the oldest, survive a boot: the longest run of persistent ones.
 std::size_t surviving(const std::vector<LayerRecord>& layers);
-// Whether what is written to this destination, on top of these layers, survives the next boot: a
-// persistent layer above a volatile one goes with it, and what is in the image stays there.
+// Whether what is written to this destination, on top of these layers, survives the next boot.
 bool what_is_written_survives(Destination writes, const std::vector<LayerRecord>& layers);
 
 }  // namespace plydisk

@@ -222,6 +222,12 @@ RedirectResult StoreImpl::redirect(const std::string& name, Destination destinat
   if (!session->begun) {
     session->record.writes = destination;
   } else if (changes && destination == Destination::direct) {
+    if (options.carry && surviving(session->layers) < session->layers.size()) {
+      // First into layers that survive: a power cut while the image is half written must find all
+      // of it.
+      push_layer(*session, Destination::server_persistent);
+      carry(*session, Destination::server_persistent, progress);
+    }
     if (session->layers.empty()) {
       session->record.writes = destination;
       save(*session);

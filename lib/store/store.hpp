@@ -124,8 +124,8 @@ class Store {
   // Returns the faults found, a sentence each; none: the layer is sound.
   virtual std::vector<std::string> check_layer(const std::string& uuid) = 0;
 
-  // The door for stations. A connection keeps its session alive until it is destroyed, which must be
-  // before the store is.
+  // The door for stations. A connection keeps its session alive until it is destroyed, which must
+  // be before the store is.
   class Connection {
    public:
     virtual ~Connection() = default;

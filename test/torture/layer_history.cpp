@@ -102,7 +102,7 @@ void LayerHistory::run_session() {
   StationRecord station = store_->catalogue().station(station_name);
   station.writes = writes_;
   store_->catalogue().update_station(station);
-  model_->begin_epoch({place_of(writes_), true, false, false}, recorder_.position());
+  model_->begin_epoch({place_of(writes_), true, false, !wrote_}, recorder_.position());
   connect();
   model_->epoch_begun(recorder_.mark());
   wrote_ = false;
@@ -187,9 +187,7 @@ void LayerHistory::work_in_threads(unsigned steps) {
 void LayerHistory::redirect() {
   const Destination from = writes_;
   while (writes_ == from) writes_ = destinations[below(destinations.size())];
-  // A layer that holds nothing is dropped, and whether a request of zeros leaves anything depends
-  // on what was there. So a layer either surely holds something or surely nothing.
-  if (wrote_) workers_[0]->write_one(connection_->disk());
+  make_sure_of_layer();
   RedirectOptions options;
   options.carry = is_persistent(writes_) && below(3) == 0;
   options.force = true;
@@ -197,14 +195,21 @@ void LayerHistory::redirect() {
   const auto result = store_->redirect(station_name, writes_, options, nullptr);
   model_->epoch_begun(recorder_.mark());
   wrote_ = false;
-  if (result.survives != model_->survives_now())
+  if (writes_ != Destination::direct && result.survives != model_->survives_now())
     throw std::runtime_error(std::string("a redirection from ") + to_string(from) + " to " +
                              to_string(writes_) + " says that writes " +
                              (result.survives ? "survive" : "don't survive") +
                              ", which is not so: " + model_->present(true).description);
 }
 
+// A layer that holds nothing is dropped, and whether a request of zeros leaves anything depends on
+// what was there. So a layer that is left either surely holds something or surely nothing.
+void LayerHistory::make_sure_of_layer() {
+  if (wrote_) workers_[0]->write_one(connection_->disk());
+}
+
 void LayerHistory::leave_session() {
+  make_sure_of_layer();
   const std::uint64_t began = recorder_.position();
   connection_.reset();
   if (below(2) == 0) {

@@ -44,6 +44,7 @@ class LayerHistory {
   void work(unsigned steps);
   void work_in_threads(unsigned steps);
   void redirect();
+  void make_sure_of_layer();
   void leave_session();
   void snapshot_maps();
   std::uint64_t below(std::uint64_t limit) { return random_() % limit; }

@@ -77,7 +77,7 @@ void run_history(std::uint64_t seed, unsigned states, const Options& options, To
   if (options.keep) std::printf("seed %lu: %s\n", seed, scratch.path().c_str());
   Recorder recorder(scratch.path() / "store");
   recorder.skip_syncs(*skipped_syncs(options.broken));
-  recorder.stretch_syncs(300);
+  recorder.slow_down(300);
   const auto report = [&](const std::string& where, const std::string& fault) {
     if (!options.broken.empty()) {
       totals.faulty += is_of_broken_part(options.broken, fault);

@@ -44,7 +44,15 @@ void Recorder::skip_syncs(std::function<bool(const std::string&)> predicate) {
   skip_ = std::move(predicate);
 }
 
-void Recorder::stretch_syncs(unsigned microseconds) { stretch_us_ = microseconds; }
+void Recorder::slow_down(unsigned microseconds) { most_delay_us_ = microseconds; }
+
+void Recorder::take_time() {
+  if (most_delay_us_ == 0) return;
+  // A number that repeats with the order of the calls, which is all the randomness needed here.
+  const std::uint64_t nth = delays_.fetch_add(1, std::memory_order_relaxed);
+  const std::uint64_t mixed = (nth + 1) * 0x9e3779b97f4a7c15ULL >> 40;
+  std::this_thread::sleep_for(std::chrono::microseconds(mixed % most_delay_us_));
+}
 
 std::uint64_t Recorder::position() const {
   const std::lock_guard lock(mutex_);
@@ -109,6 +117,7 @@ void Recorder::sync_everything() {
 void Recorder::on_write(const std::string& path, std::uint64_t offset,
                         std::span<const std::byte> data) {
   if (!is_inside(path) || data.empty()) return;
+  if (data.size() % 8192 == 0) take_time();
   Operation operation;
   operation.kind = Operation::Kind::write;
   operation.path = relative(path);
@@ -121,6 +130,7 @@ void Recorder::on_write(const std::string& path, std::uint64_t offset,
 
 void Recorder::on_punch(const std::string& path, std::uint64_t offset, std::uint64_t length) {
   if (!is_inside(path) || length == 0) return;
+  take_time();
   Operation operation;
   operation.kind = Operation::Kind::punch;
   operation.path = relative(path);
@@ -145,12 +155,7 @@ bool Recorder::skip_sync(const std::string& path) {
   sync_began = position();
   sync_path = path;
   sync_brings_times = false;
-  if (stretch_us_ != 0) {
-    // A number that repeats with the order of the syncs, which is all the randomness needed here.
-    const std::uint64_t nth = syncs_.fetch_add(1, std::memory_order_relaxed);
-    const std::uint64_t mixed = (nth + 1) * 0x9e3779b97f4a7c15ULL >> 40;
-    std::this_thread::sleep_for(std::chrono::microseconds(mixed % stretch_us_));
-  }
+  take_time();
   return skip_ && skip_(path);
 }
 

@@ -62,8 +62,9 @@ class Recorder final : public StorageObserver {
   // Makes a sync of a path do nothing when the predicate says so: for tests that prove that they
   // would notice. Set before anything is recorded.
   void skip_syncs(std::function<bool(const std::string& path)> predicate);
-  // Lets syncs take up to `microseconds` longer, at random, so that threads meet in them.
-  void stretch_syncs(unsigned microseconds);
+  // Lets syncs and punches, and some writes, take up to `microseconds` longer, at random, so that
+  // threads meet in them.
+  void slow_down(unsigned microseconds);
 
   // Position in the log: all operations so far have smaller numbers.
   std::uint64_t position() const;
@@ -90,6 +91,7 @@ class Recorder final : public StorageObserver {
   const std::filesystem::path& root() const { return root_; }
 
  private:
+  void take_time();
   bool is_inside(const std::string& path) const;
   std::string relative(const std::string& path) const;
   std::uint64_t add(Operation operation);
@@ -99,8 +101,8 @@ class Recorder final : public StorageObserver {
 
   const std::filesystem::path root_;
   std::function<bool(const std::string&)> skip_;
-  unsigned stretch_us_ = 0;
-  std::atomic<std::uint64_t> syncs_{0};
+  unsigned most_delay_us_ = 0;
+  std::atomic<std::uint64_t> delays_{0};
 
   mutable std::mutex mutex_;  // protects all below
   std::vector<Operation> operations_;
