@@ -250,11 +250,13 @@ void Layer::zero_locked(std::uint64_t first_sector, std::uint64_t sectors) {
     dirty_.mark(chunk);
   });
   data_->file().punch(first_sector * sector_size, sectors * sector_size);
-  for_each_chunk([&](std::uint64_t, ChunkEntry& entry, const SectorSet& set) {
+  for_each_chunk([&](std::uint64_t chunk, ChunkEntry& entry, const SectorSet& set) {
     for (unsigned w = 0; w < 2; ++w) {
       entry.valid[w].fetch_or(set.word[w], std::memory_order_release);
       entry.zero[w].fetch_or(set.word[w], std::memory_order_release);
     }
+    // Again: a flush may have taken the first mark, with the state as it was before these bits.
+    dirty_.mark(chunk);
   });
 }
 
