@@ -131,26 +131,33 @@ bool Disk::zeroes_fast() const {
 }
 
 // Zeroes whole sectors, leaving alone what reads as zeros already: discarding a blank disk of a
-// terabyte must not cost an index of a terabyte.
+// terabyte must not cost an index of a terabyte. Zeros of the layers below a pass layer are not
+// left alone: what is written directly belongs in the backing.
 void Disk::zero_sectors(std::uint64_t offset, std::uint64_t length, bool may_punch) {
   Backing& backing = stack_.version->backing();
   if (stack_.layers.empty()) return backing.zero(offset, length, may_punch);
   Layer& top = *stack_.layers.front();
+  const bool passes = top.kind() == LayerKind::pass;
   std::uint64_t from = offset, to = offset;
   const auto zero_pending = [&] {
     if (from == to) return;
-    if (top.kind() == LayerKind::data)
-      top.zero(from, to - from);
-    else
+    if (passes)
       write_zeros(from, to - from);
+    else
+      top.zero(from, to - from);
   };
-  stack_.for_each_extent(offset, length, [&](std::uint64_t at, std::uint64_t bytes, bool is_zero) {
-    if (is_zero && at % sector_size == 0 && bytes % sector_size == 0) {
+  const auto add = [&](std::uint64_t at, std::uint64_t bytes, bool leave) {
+    if (leave && at % sector_size == 0 && bytes % sector_size == 0) {
       zero_pending();
-      from = to = at + bytes;
-    } else {
-      to = at + bytes;
+      from = at + bytes;
     }
+    to = at + bytes;
+  };
+  stack_.for_each_source(offset, length, [&](Source source, std::uint64_t at, std::uint64_t bytes) {
+    if (source.is_backing())
+      backing.for_each_extent(at, bytes, add);
+    else
+      add(at, bytes, source.is_zeros() && !passes);
   });
   zero_pending();
 }
