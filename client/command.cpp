@@ -1,5 +1,6 @@
 #include "command.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <iostream>
 #include <thread>
@@ -32,6 +33,21 @@ json call_in_process(Store& store, const std::string& method, const json& params
 
 std::string absolute_path(const std::string& path) {
   return std::filesystem::absolute(path).lexically_normal().string();
+}
+
+std::pair<std::string, std::string> split_assignment(const std::string& assignment,
+                                                     const std::string& thing,
+                                                     const std::vector<std::string>& keys) {
+  const auto equals = assignment.find('=');
+  if (equals == std::string::npos) throw UsageError(quote(assignment) + " is not KEY=VALUE");
+  const std::string key = assignment.substr(0, equals);
+  if (std::find(keys.begin(), keys.end(), key) == keys.end())
+    throw UsageError(thing + " has no setting " + quote(key) + suggestion(key, keys));
+  return {key, assignment.substr(equals + 1)};
+}
+
+nlohmann::json null_if_empty(const std::string& text) {
+  return text.empty() ? nlohmann::json(nullptr) : nlohmann::json(text);
 }
 
 std::filesystem::path Command::store_directory() const { return absolute_path(store); }

@@ -6,6 +6,8 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace plydisk {
 
@@ -32,6 +34,14 @@ struct Command {
 
 // The path that the user gave, absolute: the server has another working directory.
 std::string absolute_path(const std::string& path);
+// One KEY=VALUE of a `set` verb. UsageError if `thing` ("a station") has no such key.
+std::pair<std::string, std::string> split_assignment(const std::string& assignment,
+                                                     const std::string& thing,
+                                                     const std::vector<std::string>& keys);
+// A setting is cleared by null.
+nlohmann::json null_if_empty(const std::string& text);
+inline constexpr const char* nothing_to_set =
+    "there is nothing to set: give an option, or KEY=VALUE";
 // A subcommand that has verbs of its own.
 CLI::App* add_group(CLI::App& parent, const std::string& name, const std::string& description);
 // A verb with its examples.

@@ -50,9 +50,12 @@ void print_image(const json& image) {
 }
 
 struct CreateOptions {
-  std::string name, size, from, description;
+  std::string name, size, from, description, writes;
   bool link = false;
 };
+
+constexpr const char* writes_help =
+    "Where the writes of its stations go that have no destination of their own";
 
 json create_params(const CreateOptions& options) {
   json params{{"name", options.name}};
@@ -66,6 +69,7 @@ json create_params(const CreateOptions& options) {
   if (!options.from.empty()) params["from"] = absolute_path(options.from);
   if (options.link) params["link"] = true;
   if (!options.description.empty()) params["description"] = options.description;
+  if (!options.writes.empty()) params["writes"] = options.writes;
   return params;
 }
 
@@ -89,6 +93,7 @@ void add_create(CLI::App& group, Command& command) {
       ->needs(from);
   verb->add_option("--description", options->description, "What the image is for")
       ->type_name("TEXT");
+  verb->add_option("--writes", options->writes, writes_help)->type_name("DEST");
   verb->callback([&command, options] {
     command.run = [&command, options] {
       return command.show(command.call("image.create", create_params(*options)),
@@ -96,6 +101,40 @@ void add_create(CLI::App& group, Command& command) {
                             std::cout << "made the image " << printable(image["name"]) << ", "
                                       << size_text(image["size"]) << "\n";
                           });
+    };
+  });
+}
+
+struct SetOptions {
+  std::string name, writes, description;
+  std::vector<std::string> assignments;
+};
+
+void add_set(CLI::App& group, Command& command) {
+  auto options = std::make_shared<SetOptions>();
+  CLI::App* verb =
+      add_verb(group, "set", "Change an image's settings; live sessions keep what they began with",
+               "  plydisk image set debian --writes server-persistent\n"
+               "  plydisk image set debian writes= description=\"Room 4\"      (clears the first)");
+  verb->add_option("NAME", options->name, "The name of the image")->required();
+  CLI::Option* writes = verb->add_option("--writes", options->writes, writes_help);
+  writes->type_name("DEST");
+  CLI::Option* description =
+      verb->add_option("--description", options->description, "What the image is for");
+  description->type_name("TEXT");
+  verb->add_option("KEY=VALUE", options->assignments, "writes or description; empty clears");
+  verb->callback([&command, options, writes, description] {
+    command.run = [&command, options, writes, description] {
+      json params{{"name", options->name}};
+      if (writes->count() > 0) params["writes"] = null_if_empty(options->writes);
+      if (description->count() > 0) params["description"] = null_if_empty(options->description);
+      for (const std::string& assignment : options->assignments) {
+        const auto [key, value] =
+            split_assignment(assignment, "an image", {"writes", "description"});
+        params[key] = null_if_empty(value);
+      }
+      if (params.size() == 1) throw UsageError(nothing_to_set);
+      return command.show(command.call("image.set", params), print_image);
     };
   });
 }
@@ -128,6 +167,7 @@ void add_image_verbs(CLI::App& app, Command& command) {
   });
   add_by_name(*group, command, "show", "Show an image and its versions",
               "  plydisk image show debian", print_image);
+  add_set(*group, command);
   add_by_name(*group, command, "remove",
               "Remove an image with its layers; not while stations or sessions use it",
               "  plydisk image remove scratch", [](const json& image) {

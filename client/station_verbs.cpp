@@ -70,24 +70,6 @@ void add_options(CLI::App& verb, StationOptions& options) {
       verb.add_option("--comment", options.comment, "A note for administrators")->type_name("TEXT");
 }
 
-json null_if_empty(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
-
-// One KEY=VALUE of `station set`; an empty value clears.
-void assign(json& params, const std::string& assignment) {
-  const auto equals = assignment.find('=');
-  const std::string key = assignment.substr(0, equals);
-  if (equals == std::string::npos) throw UsageError(quote(assignment) + " is not KEY=VALUE");
-  const std::string value = assignment.substr(equals + 1);
-  if (key == "allow") {
-    params[key] = split_at_commas(value);
-  } else if (key == "image" || key == "writes" || key == "comment") {
-    params[key] = null_if_empty(value);
-  } else {
-    throw UsageError("a station has no setting " + quote(key) +
-                     suggestion(key, {"image", "writes", "allow", "comment"}));
-  }
-}
-
 json station_params(const StationOptions& options) {
   json params{{"name", options.name}};
   if (options.image_option->count() > 0) params["image"] = null_if_empty(options.image);
@@ -99,7 +81,11 @@ json station_params(const StationOptions& options) {
       for (const std::string& network : split_at_commas(networks))
         params["allow"].push_back(network);
   }
-  for (const std::string& assignment : options.assignments) assign(params, assignment);
+  for (const std::string& assignment : options.assignments) {
+    const auto [key, value] =
+        split_assignment(assignment, "a station", {"image", "writes", "allow", "comment"});
+    params[key] = key == "allow" ? json(split_at_commas(value)) : null_if_empty(value);
+  }
   return params;
 }
 
@@ -133,8 +119,7 @@ void add_set(CLI::App& group, Command& command) {
   verb->callback([&command, options] {
     command.run = [&command, options] {
       const json params = station_params(*options);
-      if (params.size() == 1)
-        throw UsageError("there is nothing to set: give an option, or KEY=VALUE");
+      if (params.size() == 1) throw UsageError(nothing_to_set);
       return command.show(command.call("station.set", params), print_station);
     };
   });

@@ -157,7 +157,7 @@ void cleanup() {
 int list_exports(int, int, struct nbdkit_exports* exports) {
   return guarded(-1, [&] {
     if (!server->store) return nbdkit_add_export(exports, "", configuration.image.c_str());
-    for (const auto& image : server->store->catalogue().images()) {
+    for (const auto& image : server->store->exports(current_peer())) {
       const char* const text = image.description.empty() ? nullptr : image.description.c_str();
       if (nbdkit_add_export(exports, image.name.c_str(), text) != 0) return -1;
     }

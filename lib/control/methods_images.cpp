@@ -10,6 +10,7 @@ json image_create(ControlService& service, const Params& params, const Progress&
   image.from = params.optional_text("from").value_or("");
   image.link = params.flag("link");
   image.description = params.optional_text("description").value_or("");
+  image.writes = params.destination("writes");
   require_valid_name("image", image.name);
   if (image.size.has_value() != image.from.empty())
     params.refuse(R"(give either "size", for an empty disk, or "from", for a copy)");
@@ -29,6 +30,16 @@ json image_list(ControlService& service, const Params&, const Progress&) {
 
 json image_show(ControlService& service, const Params& params, const Progress&) {
   return image_json(service.store().catalogue(), service.store().image(params.text("name")));
+}
+
+json image_set(ControlService& service, const Params& params, const Progress&) {
+  const std::string name = params.text("name");
+  service.store().catalogue().change_image(name, [&](ImageRecord& image) {
+    if (params.has("description"))
+      image.description = params.optional_text("description").value_or("");
+    if (params.has("writes")) image.writes = params.destination("writes");
+  });
+  return image_json(service.store().catalogue(), service.store().image(name));
 }
 
 json image_remove(ControlService& service, const Params& params, const Progress&) {

@@ -10,10 +10,7 @@ namespace {
 // Takes over the fields that are given; null clears one.
 void apply(const Params& params, StationRecord& station) {
   if (params.has("image")) station.image = params.optional_text("image");
-  if (params.has("writes")) {
-    const auto writes = params.optional_text("writes");
-    station.writes = writes ? std::optional(parse_destination(*writes)) : std::nullopt;
-  }
+  if (params.has("writes")) station.writes = params.destination("writes");
   if (params.has("allow")) station.allow = params.texts("allow");
   if (params.has("comment")) station.comment = params.optional_text("comment").value_or("");
 }
@@ -45,11 +42,9 @@ json station_show(ControlService& service, const Params& params, const Progress&
 
 json station_set(ControlService& service, const Params& params, const Progress&) {
   Catalogue& catalogue = service.store().catalogue();
-  const std::lock_guard lock(service.station_changes());
-  StationRecord station = catalogue.station(params.text("name"));
-  apply(params, station);
-  catalogue.update_station(station);
-  return station_json(catalogue, station);
+  return station_json(
+      catalogue, catalogue.change_station(params.text("name"),
+                                          [&](StationRecord& station) { apply(params, station); }));
 }
 
 json station_remove(ControlService& service, const Params& params, const Progress&) {

@@ -59,6 +59,11 @@ std::vector<std::string> Params::texts(const char* field) const {
   return texts;
 }
 
+std::optional<Destination> Params::destination(const char* field) const {
+  const auto text = optional_text(field);
+  return text ? std::optional(parse_destination(*text)) : std::nullopt;
+}
+
 bool Params::flag(const char* field) const {
   const json* value = find(field);
   if (value == nullptr) return false;

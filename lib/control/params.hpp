@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "store/destination.hpp"
+
 namespace plydisk {
 
 // All functions throw RpcError (invalid_params) with a sentence that names the method and the
@@ -20,6 +22,7 @@ class Params {
   std::string text(const char* field) const;
   std::optional<std::string> optional_text(const char* field) const;
   std::vector<std::string> texts(const char* field) const;
+  std::optional<Destination> destination(const char* field) const;
   bool flag(const char* field) const;  // false if not given
   std::optional<std::uint64_t> bytes(const char* field) const;
 

@@ -22,9 +22,12 @@ struct Method {
 
 const std::vector<Method>& method_table() {
   static const std::vector<Method> table{
-      {"image.create", {"name", "size", "from", "link", "description"}, methods::image_create},
+      {"image.create",
+       {"name", "size", "from", "link", "description", "writes"},
+       methods::image_create},
       {"image.list", {}, methods::image_list},
       {"image.show", {"name"}, methods::image_show},
+      {"image.set", {"name", "description", "writes"}, methods::image_set},
       {"image.remove", {"name"}, methods::image_remove},
       {"image.accept", {"name"}, methods::image_accept},
       {"station.add", {"name", "image", "writes", "allow", "comment"}, methods::station_add},

@@ -2,9 +2,10 @@
 // control socket, and for the command line when no server runs.
 //
 // Method          params (* may be left out)                           result
-// image.create    name, size* or from*, link*, description*            image
+// image.create    name, size* or from*, link*, description*, writes*   image
 // image.list                                                           [image]
 // image.show      name                                                 image
+// image.set       name, description*, writes* (null clears)            image
 // image.remove    name                                                 {name}
 // image.accept    name                                                 image
 // station.add     name, image*, writes*, allow*, comment*              station
@@ -29,7 +30,6 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -53,14 +53,11 @@ class ControlService {
   Store& store() { return store_; }
   Role role() const { return role_; }
   std::int64_t started() const { return started_; }
-  // Held while a station's record is read, changed and written back.
-  std::mutex& station_changes() { return station_changes_; }
 
  private:
   Store& store_;
   const Role role_;
   const std::int64_t started_;  // seconds since 1970
-  std::mutex station_changes_;
 };
 
 }  // namespace plydisk

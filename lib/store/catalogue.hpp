@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -103,7 +104,10 @@ class Catalogue {
   ImageRecord image(const std::string& name);  // ENOENT lists the nearest names
   // Adds the image together with its version 1.
   void add_image(const ImageRecord& image);
-  void update_image(const ImageRecord& image);
+  // Reads the record, lets `change` alter it, and writes it back, with no other change in between.
+  // Returns it as it is then.
+  ImageRecord change_image(const std::string& name,
+                           const std::function<void(ImageRecord&)>& change);
   // Removes it with its versions and their layers' records; EBUSY while sessions or stations refer
   // to it.
   void remove_image(const std::string& name);
@@ -123,7 +127,9 @@ class Catalogue {
   std::optional<StationRecord> find_station(const std::string& name);
   StationRecord station(const std::string& name);
   void add_station(const StationRecord& station);
-  void update_station(const StationRecord& station);
+  // As change_image().
+  StationRecord change_station(const std::string& name,
+                               const std::function<void(StationRecord&)>& change);
   // EBUSY while a session is live or persistent layers lie here.
   void remove_station(const std::string& name);
 

@@ -102,18 +102,23 @@ void Catalogue::add_image(const ImageRecord& image) {
   transaction.commit();
 }
 
-void Catalogue::update_image(const ImageRecord& image) {
-  require_sound(image);
+ImageRecord Catalogue::change_image(const std::string& name,
+                                    const std::function<void(ImageRecord&)>& change) {
   const std::lock_guard lock(mutex_);
   Transaction transaction(db_);
-  rows::require_version(db_, image.name, image.published);
+  std::optional<ImageRecord> image = find_image_row(db_, name);
+  if (!image) rows::no_such_image(db_, name);
+  change(*image);
+  require_sound(*image);
+  rows::require_version(db_, name, image->published);
   run(db_,
       "UPDATE image SET size = ?, backing = ?, linked = ?, description = ?, writes = ?, "
       "created = ?, published = ?, backing_size = ?, backing_mtime_ns = ?, backing_dirty = ? "
       "WHERE name = ?",
-      image.size, image.backing, image.linked, image.description, image.writes, image.created,
-      image.published, image.backing_size, image.backing_mtime_ns, image.backing_dirty, image.name);
+      image->size, image->backing, image->linked, image->description, image->writes, image->created,
+      image->published, image->backing_size, image->backing_mtime_ns, image->backing_dirty, name);
   transaction.commit();
+  return *image;
 }
 
 void Catalogue::remove_image(const std::string& name) {
@@ -189,7 +194,8 @@ void Catalogue::add_version(const VersionRecord& version, const std::vector<Laye
 std::vector<LayerRecord> Catalogue::layers() {
   const std::lock_guard lock(mutex_);
   std::vector<LayerRecord> layers;
-  Statement row(db_, std::string(rows::select_layers) + "ORDER BY image, created, uuid");
+  Statement row(
+      db_, std::string(rows::select_layers) + "ORDER BY image, session, position, created, uuid");
   while (row.step()) layers.push_back(rows::read_layer(row));
   return layers;
 }

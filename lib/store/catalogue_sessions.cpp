@@ -129,16 +129,20 @@ void Catalogue::add_station(const StationRecord& station) {
   transaction.commit();
 }
 
-void Catalogue::update_station(const StationRecord& station) {
-  require_sound(station);
+StationRecord Catalogue::change_station(const std::string& name,
+                                        const std::function<void(StationRecord&)>& change) {
   const std::lock_guard lock(mutex_);
   Transaction transaction(db_);
-  if (station.image) rows::require_image(db_, *station.image);
-  if (run(db_, "UPDATE station SET image = ?, writes = ?, comment = ?, created = ? WHERE name = ?",
-          station.image, station.writes, station.comment, station.created, station.name) == 0)
-    no_such_station(db_, station.name);
-  write_networks(db_, station);
+  std::optional<StationRecord> station = find_station_row(db_, name);
+  if (!station) no_such_station(db_, name);
+  change(*station);
+  require_sound(*station);
+  if (station->image) rows::require_image(db_, *station->image);
+  run(db_, "UPDATE station SET image = ?, writes = ?, comment = ?, created = ? WHERE name = ?",
+      station->image, station->writes, station->comment, station->created, name);
+  write_networks(db_, *station);
   transaction.commit();
+  return *station;
 }
 
 void Catalogue::remove_station(const std::string& name) {

@@ -92,6 +92,7 @@ class Store {
     std::string from;
     bool link = false;
     std::string description;
+    std::optional<Destination> writes;
   };
   virtual ImageStatus create_image(const NewImage& image, const Progress& progress) = 0;
   virtual std::vector<ImageStatus> images() = 0;
@@ -135,6 +136,8 @@ class Store {
     virtual bool read_only() const = 0;
     virtual const std::string& image() const = 0;
   };
+  // The images that this peer could connect to, as far as names and addresses decide it.
+  virtual std::vector<ImageRecord> exports(const Peer& peer) = 0;
   // Creates nothing durable: the first write does. Throws Error with the reason for a refusal.
   virtual std::unique_ptr<Connection> connect(const ExportName& name, const Peer& peer,
                                               bool read_only) = 0;

@@ -1,6 +1,7 @@
 // The door for stations: who may come in, and to which session.
 #include <algorithm>
 #include <ctime>
+#include <set>
 
 #include "base/error.hpp"
 #include "base/uuid.hpp"
@@ -35,23 +36,47 @@ std::optional<StationRecord> StoreImpl::find_station(const ExportName& name, con
   return std::nullopt;
 }
 
+bool StoreImpl::may_come_from(const StationRecord& station, const Peer& peer) {
+  // Who can open the server's Unix socket is the administrator's choice already.
+  return station.allow.empty() || peer.address == "unix" ||
+         std::ranges::any_of(station.allow, [&](const std::string& network) {
+           return cidr_contains(network, peer.address);
+         });
+}
+
+bool StoreImpl::lets_unknown_in(const Peer& peer) {
+  const std::string policy = catalogue_.parameter("unknown-stations");
+  return policy == "allow" || (policy == "local" && peer.local);
+}
+
 void StoreImpl::require_allowed(const ExportName& name, const std::optional<StationRecord>& station,
                                 const Peer& peer) {
   if (station) {
-    // Who can open the server's Unix socket is the administrator's choice already.
-    if (station->allow.empty() || peer.address == "unix") return;
-    for (const auto& network : station->allow)
-      if (cidr_contains(network, peer.address)) return;
+    if (may_come_from(*station, peer)) return;
     throw Error(EACCES, "station " + quote(station->name) + " may not connect from " +
                             peer.address + ", which is in none of the networks that it is allowed");
   }
-  const std::string policy = catalogue_.parameter("unknown-stations");
-  if (policy == "allow" || (policy == "local" && peer.local)) return;
+  if (lets_unknown_in(peer)) return;
   throw Error(EACCES, (name.station ? "station " + quote(*name.station) + " is not known"
                                     : std::string("an unnamed station is not let in")) +
                           " (from " + peer.address +
                           "); add it with: plydisk station add NAME, or see the parameter "
                           "unknown-stations");
+}
+
+std::vector<ImageRecord> StoreImpl::exports(const Peer& peer) {
+  bool all = lets_unknown_in(peer);
+  std::set<std::string> known;
+  for (const auto& station : catalogue_.stations()) {
+    if (!may_come_from(station, peer)) continue;
+    if (station.image)
+      known.insert(*station.image);
+    else
+      all = true;
+  }
+  std::vector<ImageRecord> images = catalogue_.images();
+  if (!all) std::erase_if(images, [&](const auto& image) { return !known.contains(image.name); });
+  return images;
 }
 
 std::string StoreImpl::image_for(const ExportName& name,
@@ -69,7 +94,10 @@ std::string StoreImpl::image_for(const ExportName& name,
   return images.front().name;
 }
 
-// `direct` and other sessions exclude each other on an image. Throws EBUSY; `except` is the id of
+// `direct` and other sessions exclude each other on an image, and so do sessions whose pass layers
+// say that the image holds sectors which belong with their other layers: be it that layers are
+// being carried into the image, or were when the power went, or that --force left them where they
+// are. Throws EBUSY; `except` is the id of
 // the session that asks. The caller holds connect_mutex_.
 void StoreImpl::require_image_free(const ImageRecord& image, Destination writes,
                                    const std::string& except) {
@@ -77,11 +105,20 @@ void StoreImpl::require_image_free(const ImageRecord& image, Destination writes,
     return station.empty() ? "session " + id : "station " + quote(station);
   };
   const auto check = [&](const std::string& id, const std::string& station, Destination theirs,
-                         bool at_rest) {
+                         bool at_rest, const std::vector<LayerRecord>& layers) {
     if (id == except) return;
     if (theirs == Destination::direct && !at_rest)
       throw Error(EBUSY, "image " + quote(image.name) + " is written directly by " +
                              who(id, station) + ", who has it alone");
+    if (std::ranges::any_of(layers, [](const auto& layer) { return layer.kind == "pass"; }))
+      throw Error(EBUSY, "image " + quote(image.name) + " holds direct writes of " +
+                             who(id, station) +
+                             " that belong with layers of its own; let it come back and move them "
+                             "into the image with: plydisk redirect " +
+                             id +
+                             " direct --carry; or discard them, and leave the image as it is, "
+                             "with: plydisk session end " +
+                             id + " --discard");
     if (writes != Destination::direct) return;
     if (at_rest)
       throw Error(EBUSY, "persistent layers of " + who(id, station) + " lie on image " +
@@ -96,13 +133,16 @@ void StoreImpl::require_image_free(const ImageRecord& image, Destination writes,
     const std::lock_guard lock(mutex_);
     for (const auto& [id, session] : live_)
       if (session->record.image == image.name)
-        check(id, session->record.station, session->claimed, false);
+        check(id, session->record.station, session->claimed, false, session->seen_layers);
   }
   for (const auto& session : catalogue_.sessions()) {
     if (session.image != image.name) continue;
-    const std::lock_guard lock(mutex_);
-    if (live_.contains(session.id)) continue;
-    check(session.id, session.station, session.writes, session.ended != 0);
+    {
+      const std::lock_guard lock(mutex_);
+      if (live_.contains(session.id)) continue;
+    }
+    check(session.id, session.station, session.writes, session.ended != 0,
+          catalogue_.session_layers(session.id));
   }
 }
 

@@ -105,6 +105,7 @@ ImageStatus StoreImpl::create_image(const NewImage& image, const Progress& progr
   ImageRecord record;
   record.name = image.name;
   record.description = image.description;
+  record.writes = image.writes;
   record.created = std::time(nullptr);
   if (image.link) {
     record.backing = std::filesystem::absolute(image.from).string();
@@ -196,7 +197,7 @@ void StoreImpl::remove_image(const std::string& name) {
 
 ImageStatus StoreImpl::accept_image(const std::string& name) {
   const std::lock_guard connect(connect_mutex_);
-  ImageRecord record = catalogue_.image(name);
+  const ImageRecord record = catalogue_.image(name);
   for (const auto& session : catalogue_.sessions())
     if (session.image == name)
       throw Error(EBUSY, "session " + session.id + " lies on image " + quote(name) +
@@ -214,10 +215,11 @@ ImageStatus StoreImpl::accept_image(const std::string& name) {
     if (!version.layers.empty())
       throw Error(EBUSY, "version " + std::to_string(version.number) + " of image " + quote(name) +
                              " has layers that lie on the backing as it was");
-  record.size = open_file_backing(backing_path(record).string())->size();
-  record_backing(record);
-  catalogue_.update_image(record);
-  return status_of(record);
+  const std::uint64_t size = open_file_backing(backing_path(record).string())->size();
+  return status_of(catalogue_.change_image(name, [&](ImageRecord& image) {
+    image.size = size;
+    record_backing(image);
+  }));
 }
 
 std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image, unsigned number) {

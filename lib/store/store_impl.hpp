@@ -39,6 +39,7 @@ class StoreImpl final : public Store {
   LayerStatus layer(const std::string& uuid) override;
   std::vector<std::string> check_layer(const std::string& uuid) override;
   void stop() override;
+  std::vector<ImageRecord> exports(const Peer& peer) override;
   std::unique_ptr<Connection> connect(const ExportName& name, const Peer& peer,
                                       bool read_only) override;
 
@@ -65,6 +66,8 @@ class StoreImpl final : public Store {
 
   // store_connect.cpp
   std::optional<StationRecord> find_station(const ExportName& name, const Peer& peer);
+  static bool may_come_from(const StationRecord& station, const Peer& peer);
+  bool lets_unknown_in(const Peer& peer);
   void require_allowed(const ExportName& name, const std::optional<StationRecord>& station,
                        const Peer& peer);
   std::string image_for(const ExportName& name, const std::optional<StationRecord>& station);

@@ -139,10 +139,9 @@ void StoreImpl::begin_locked(LiveSession& session) {
 
 void StoreImpl::start_direct(LiveSession& session) {
   session.disk->stack().version->backing().open_for_writing();
-  ImageRecord image = catalogue_.image(session.record.image);
   // Durable before the first direct write: after a crash the backing's new time is no surprise.
-  image.backing_dirty = true;
-  catalogue_.update_image(image);
+  catalogue_.change_image(session.record.image,
+                          [](ImageRecord& image) { image.backing_dirty = true; });
 }
 
 void StoreImpl::end_direct(const std::string& image_name) noexcept {
@@ -153,10 +152,9 @@ void StoreImpl::end_direct(const std::string& image_name) noexcept {
       backing = backings_[image_name].lock();
     }
     if (backing) backing->close_for_writing();
-    ImageRecord image = catalogue_.image(image_name);
-    if (!image.backing_dirty) return;
-    record_backing(image);
-    catalogue_.update_image(image);
+    catalogue_.change_image(image_name, [&](ImageRecord& image) {
+      if (image.backing_dirty) record_backing(image);
+    });
   } catch (const std::exception&) {
     // backing_dirty stays set, and so the backing's time is not held against it.
   }

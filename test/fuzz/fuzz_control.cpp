@@ -28,8 +28,8 @@ struct Target {
     folder = name;
     plydisk::Store::init(folder / "store");
     store = plydisk::Store::open(folder / "store");
-    service = std::make_unique<plydisk::ControlService>(*store,
-                                                        plydisk::ControlService::Role::command);
+    service =
+        std::make_unique<plydisk::ControlService>(*store, plydisk::ControlService::Role::command);
   }
   ~Target() {
     service.reset();
@@ -46,8 +46,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view line(reinterpret_cast<const char*>(data), size);
   // Images of any size may be asked for; the fuzzer's disk is not that large.
   if (line.find("image.create") != std::string_view::npos) return 0;
-  const auto answer =
-      plydisk::answer_request(*target.service, line, [](const nlohmann::json&) {});
+  const auto answer = plydisk::answer_request(*target.service, line, [](const nlohmann::json&) {});
   if (answer && !answer->is_array() && answer->value("jsonrpc", "") != "2.0") std::abort();
   if (answer) plydisk::to_line(*answer);
   return 0;

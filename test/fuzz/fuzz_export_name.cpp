@@ -1,5 +1,5 @@
-// Export names come from the network: any bytes are a name in the grammar or an error, and a name that
-// passes is written back as it was read.
+// Export names come from the network: any bytes are a name in the grammar or an error, and a name
+// that passes is written back as it was read.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>

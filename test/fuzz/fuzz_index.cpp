@@ -1,5 +1,5 @@
-// A layer's index file that somebody damaged: it opens, or is refused with an error. Never a crash, and
-// never a chunk past the disk's end.
+// A layer's index file that somebody damaged: it opens, or is refused with an error. Never a crash,
+// and never a chunk past the disk's end.
 #include <fcntl.h>
 #include <stdlib.h>
 

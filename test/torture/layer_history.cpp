@@ -99,9 +99,8 @@ void LayerHistory::run_session() {
   // Direct writes are refused to a session that would begin on persistent layers.
   const auto rest = store_->catalogue().session_of(station_name, image_name);
   if (writes_ == Destination::direct && rest) writes_ = Destination::server_persistent;
-  StationRecord station = store_->catalogue().station(station_name);
-  station.writes = writes_;
-  store_->catalogue().update_station(station);
+  store_->catalogue().change_station(station_name,
+                                     [&](StationRecord& station) { station.writes = writes_; });
   model_->begin_epoch({place_of(writes_), true, false, !wrote_}, recorder_.position());
   connect();
   model_->epoch_begun(recorder_.mark());

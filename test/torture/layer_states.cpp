@@ -120,9 +120,9 @@ std::vector<std::string> check_state(const std::filesystem::path& folder, const 
   try {
     auto store = open_after_boot(folder, "after the cut");
     // Not directly to the image: that is refused while persistent layers lie on it.
-    StationRecord station = store->catalogue().station(station_name);
-    station.writes = go_on ? Destination::server_persistent : Destination::server_volatile;
-    store->catalogue().update_station(station);
+    store->catalogue().change_station(station_name, [&](StationRecord& station) {
+      station.writes = go_on ? Destination::server_persistent : Destination::server_volatile;
+    });
     auto connection = connect(*store);
     std::vector<std::byte> content = read_all(connection->disk());
     faults = compare(model, cut, content);

@@ -42,6 +42,7 @@ class FakeStore : public Store {
     record.backing = image.from.empty() ? "images/" + image.name + "/disk" : image.from;
     record.linked = image.link;
     record.description = image.description;
+    record.writes = image.writes;
     record.created = 1738324800;
     catalogue_->add_image(record);
     return status_of(record);
@@ -108,6 +109,7 @@ class FakeStore : public Store {
     return faults;
   }
   void stop() override {}
+  std::vector<ImageRecord> exports(const Peer&) override { return catalogue_->images(); }
   std::unique_ptr<Connection> connect(const ExportName&, const Peer&, bool) override {
     throw Error(ENOTSUP, "nobody connects here");
   }

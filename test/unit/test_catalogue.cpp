@@ -133,9 +133,11 @@ TEST_CASE("catalogue: images") {
   CHECK(store.catalogue->images()[0].name == "arch");
   CHECK(store.catalogue->version("arch", 1).state == "published");
 
-  image.backing_dirty = false;
-  image.writes.reset();
-  store.catalogue->update_image(image);
+  const ImageRecord changed = store.catalogue->change_image("arch", [](ImageRecord& record) {
+    record.backing_dirty = false;
+    record.writes.reset();
+  });
+  CHECK_FALSE(changed.writes);
   CHECK_FALSE(store.catalogue->image("arch").backing_dirty);
   CHECK_FALSE(store.catalogue->image("arch").writes);
 }
@@ -167,24 +169,24 @@ TEST_CASE("catalogue: images that are refused change nothing") {
   const Error unknown = error_of([&] { catalogue.image("debain"); });
   CHECK(unknown.code() == ENOENT);
   CHECK(mentions(unknown, "did you mean \"debian\"?"));
-  CHECK(error_of([&] { catalogue.update_image(image_record("new")); }).code() == ENOENT);
-  ImageRecord unpublished = image_record("debian");
-  unpublished.published = 2;
-  CHECK(error_of([&] { catalogue.update_image(unpublished); }).code() == ENOENT);
+  const auto change = [&](const std::string& name, auto how) {
+    return error_of([&] { catalogue.change_image(name, how); }).code();
+  };
+  CHECK(change("new", [](ImageRecord&) {}) == ENOENT);
+  CHECK(change("debian", [](ImageRecord& image) { image.published = 2; }) == ENOENT);
+  CHECK(change("debian", [](ImageRecord& image) { image.description = "\x1b"; }) == EINVAL);
+  CHECK(catalogue.image("debian").description.empty());
   CHECK(error_of([&] { catalogue.remove_image("new"); }).code() == ENOENT);
 }
 
 TEST_CASE("catalogue: an image in use stays") {
   CatalogueFixture store;
   Catalogue& catalogue = *store.catalogue;
-  StationRecord station = station_record("pc07");
-  station.image = "debian";
-  catalogue.update_station(station);
+  catalogue.change_station("pc07", [](StationRecord& station) { station.image = "debian"; });
   const Error in_use = error_of([&] { catalogue.remove_image("debian"); });
   CHECK(in_use.code() == EBUSY);
   CHECK(mentions(in_use, "pc07"));
-  station.image.reset();
-  catalogue.update_station(station);
+  catalogue.change_station("pc07", [](StationRecord& station) { station.image.reset(); });
   catalogue.save_session(session_record("s1", "pc07", "debian"), {});
   CHECK(error_of([&] { catalogue.remove_image("debian"); }).code() == EBUSY);
   catalogue.remove_session("s1");

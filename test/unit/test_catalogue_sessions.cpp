@@ -24,10 +24,11 @@ TEST_CASE("catalogue: stations") {
   CHECK(read.writes == Destination::client_ram);
   CHECK(read.allow == station.allow);
   CHECK(read.comment == station.comment);
-  read.allow = {"::1"};
-  read.writes.reset();
-  read.image.reset();
-  store.catalogue->update_station(read);
+  store.catalogue->change_station("pc08", [](StationRecord& changed) {
+    changed.allow = {"::1"};
+    changed.writes.reset();
+    changed.image.reset();
+  });
   read = store.catalogue->station("pc08");
   CHECK(read.allow == std::vector<std::string>{"::1"});
   CHECK_FALSE(read.writes);
@@ -44,7 +45,7 @@ TEST_CASE("catalogue: stations") {
   bad.allow = std::vector<std::string>(1000, "10.0.0.1");
   CHECK(error_of([&] { store.catalogue->add_station(bad); }).code() == EINVAL);
   CHECK(error_of([&] { store.catalogue->add_station(station_record("a/b")); }).code() == EINVAL);
-  CHECK(error_of([&] { store.catalogue->update_station(station_record("pc10")); }).code() ==
+  CHECK(error_of([&] { store.catalogue->change_station("pc10", [](StationRecord&) {}); }).code() ==
         ENOENT);
   CHECK(mentions(error_of([&] { store.catalogue->station("pc77"); }), "did you mean"));
 }

@@ -72,6 +72,14 @@ TEST_CASE("methods: images") {
   CHECK(f.call("image.show", {{"name", "debian"}}) == made);
   CHECK(f.call("image.list") == json::array({made}));
   CHECK(f.call("image.accept", {{"name", "debian"}}) == made);
+  const json set = f.call("image.set", {{"name", "debian"}, {"writes", "server-persistent"}});
+  CHECK(set["writes"] == "server-persistent");
+  CHECK(set["description"] == "Debian 12");
+  CHECK(f.call("image.set", {{"name", "debian"}, {"writes", nullptr}}) == made);
+  CHECK(error_of([&] {
+          f.call("image.set", {{"name", "debian"}, {"writes", "here"}});
+        }).code() == EINVAL);
+  CHECK(f.call("image.show", {{"name", "debian"}}) == made);
   const json linked =
       f.call("image.create", {{"name", "cd"}, {"from", "/dev/sr0"}, {"link", true}});
   CHECK(linked["backing"] == "/dev/sr0");

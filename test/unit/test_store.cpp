@@ -149,9 +149,8 @@ TEST_CASE_FIXTURE(Fixture, "what a station writes to is taken over at its next s
   add_station("pc", Destination::server_volatile);
   const auto connection = connect("img@pc");
   put(*connection, 'v');
-  StationRecord station = store->catalogue().station("pc");
-  station.writes = Destination::server_persistent;
-  store->catalogue().update_station(station);
+  store->catalogue().change_station(
+      "pc", [](StationRecord& station) { station.writes = Destination::server_persistent; });
   put(*connection, 'w');
   CHECK(store->session("pc").record.writes == Destination::server_volatile);
   store->end_session("pc", false);
@@ -207,6 +206,69 @@ TEST_CASE_FIXTURE(Fixture, "direct over written layers needs carry or force") {
   const auto next = connect("img@other");
   CHECK(get(*next) == 'v');
   CHECK(get(*next, 65536) == 'd');
+}
+
+// As a power cut in the middle of --carry leaves it.
+TEST_CASE_FIXTURE(Fixture, "direct writes that belong with layers hold the image") {
+  add_station("p", Destination::server_persistent);
+  {
+    const auto connection = connect("img@p");
+    put(*connection, 'p');
+    store->redirect("p", Destination::direct, {false, true}, {});
+    put(*connection, 'd', 65536);
+    store->redirect("p", Destination::server_persistent, {}, {});
+    CHECK(mentions(error_of([&] { connect("img@other"); }), "direct --carry"));
+  }
+  open("boot-2");
+  const Error held = error_of([&] { connect("img@other"); });
+  CHECK(held.code() == EBUSY);
+  CHECK(mentions(held, "--discard"));
+
+  SUBCASE("until they are moved into it") {
+    {
+      const auto connection = connect("img@p");
+      put(*connection, 'e', 131072);
+      store->redirect("p", Destination::direct, {true, false}, {});
+    }
+    store->end_session("p", false);
+    const auto other = connect("img@other");
+    CHECK(get(*other) == 'p');
+    CHECK(get(*other, 65536) == 'd');
+    CHECK(get(*other, 131072) == 'e');
+  }
+  SUBCASE("or discarded") {
+    store->end_session("p", true);
+    const auto other = connect("img@other");
+    CHECK(get(*other) == 0);
+    CHECK(get(*other, 65536) == 'd');
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "a peer is told of the images that it may use") {
+  const auto names = [&](const Peer& peer) {
+    std::string text;
+    for (const auto& image : store->exports(peer)) text += image.name + " ";
+    return text;
+  };
+  Store::NewImage image;
+  image.name = "second";
+  image.size = 1 << 20;
+  store->create_image(image, {});
+  const Peer near{true, "127.0.0.1"}, far{false, "10.0.0.7"};
+  CHECK(names(near) == "img second ");
+  CHECK(names(far).empty());
+  add_station("pc07", {});
+  store->catalogue().change_station("pc07", [](StationRecord& station) {
+    station.image = "second";
+    station.allow = {"10.0.0.0/24"};
+  });
+  CHECK(names(far) == "second ");
+  CHECK(names({false, "10.0.1.7"}).empty());
+  store->catalogue().set_parameter("unknown-stations", "refuse");
+  CHECK(names(near).empty());
+  CHECK(names({true, "unix"}) == "second ");
+  add_station("roaming", {});
+  CHECK(names(far) == "img second ");
 }
 
 TEST_CASE_FIXTURE(Fixture, "a redirection opens a layer, and many are folded") {
