@@ -78,10 +78,19 @@ void Database::exec(const char* sql) {
 
 Statement Database::prepare(std::string_view sql) { return Statement(*this, sql); }
 
-void Database::check() {
-  Statement check(*this, "PRAGMA quick_check(1)");
+void Database::check(const std::string& table) {
+  Statement check(*this, "PRAGMA quick_check(" + (table.empty() ? "1" : table) + ")");
   if (check.step() && check.text(0) != "ok")
     throw Error(EUCLEAN, path_ + " is damaged: " + check.text(0));
+}
+
+std::vector<std::string> Database::find_faults() {
+  std::vector<std::string> faults;
+  Statement row(*this, "PRAGMA integrity_check(20)");
+  while (row.step())
+    if (const std::string fault = row.text(0); fault != "ok")
+      faults.push_back(path_ + " is damaged: " + fault);
+  return faults;
 }
 
 void Database::fail(int code, const std::string& doing) const {

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.hpp"
 
@@ -31,8 +32,10 @@ class Database {
   // Runs statements that give no rows.
   void exec(const char* sql);
   Statement prepare(std::string_view sql);
-  // SQLite's quick_check; throws EUCLEAN with what it found.
-  void check();
+  // SQLite's quick_check, of one table alone if it is named; throws EUCLEAN with what it found.
+  void check(const std::string& table = "");
+  // SQLite's integrity_check: a sentence for each of the first faults; none: it is sound.
+  std::vector<std::string> find_faults();
   sqlite3* handle() const noexcept { return db_; }
   [[noreturn]] void fail(int code, const std::string& doing) const;
 

@@ -5,68 +5,20 @@
 
 #include "base/error.hpp"
 #include "base/units.hpp"
+#include "layer/frozen_index.hpp"
+#include "layer/index_rows.hpp"
 
 namespace plydisk {
 
 namespace {
 
-constexpr int index_format = 1;
 constexpr int large_wal_pages = 4096;
-
-static_assert(std::endian::native == std::endian::little, "sets are stored as they are in memory");
-
-SectorSet set_from(const Statement& row, int column, const SectorSet& if_null) {
-  if (row.is_null(column)) return if_null;
-  SectorSet set;
-  const auto blob = row.blob(column);
-  if (blob.size() != sizeof set.word) throw Error(EUCLEAN, "a sector set has a wrong length");
-  std::memcpy(set.word.data(), blob.data(), sizeof set.word);
-  return set;
-}
-
-ChunkState state_from(const Statement& row, int column) {
-  return {set_from(row, column, SectorSet::all()), set_from(row, column + 1, SectorSet{})};
-}
 
 void bind_set(Statement& statement, int index, const SectorSet& set, const SectorSet& null) {
   if (set == null)
     statement.bind_null(index);
   else
     statement.bind_blob(index, std::as_bytes(std::span(set.word)));
-}
-
-// `path`: for messages.
-void check_identity(Database& db, const std::filesystem::path& path,
-                    const LayerIdentity& identity) {
-  const auto value = [&](std::string_view key) {
-    auto query = db.prepare("SELECT value FROM meta WHERE key = ?");
-    query.bind(1, key);
-    return query.step() ? query.text(0) : std::string();
-  };
-  const auto require = [&](std::string_view key, const std::string& expected) {
-    const std::string found = value(key);
-    if (found != expected)
-      throw Error(EUCLEAN, path.string() + " is not what the catalogue says: its " +
-                               std::string(key) + " is \"" + found + "\" instead of \"" + expected +
-                               "\"; restore the layer's folder from a backup");
-  };
-  if (value("format") != std::to_string(index_format))
-    throw Error(EPROTONOSUPPORT, path.string() + " has format " + value("format") +
-                                     ", this program reads " + std::to_string(index_format));
-  require("uuid", identity.uuid);
-  require("parent", identity.parent);
-  require("disk_size", std::to_string(identity.disk_size));
-}
-
-void load_rows(Database& db, std::uint64_t disk_size,
-               const std::function<void(const ChunkChange&)>& fn) {
-  auto rows = db.prepare("SELECT chunk, valid, zero FROM chunk ORDER BY chunk");
-  const std::uint64_t chunks = chunk_count(disk_size);
-  while (rows.step()) {
-    const auto chunk = static_cast<std::uint64_t>(rows.integer(0));
-    if (chunk >= chunks) throw Error(EUCLEAN, "a sector index names a chunk past its disk's end");
-    fn({chunk, state_from(rows, 1)});
-  }
 }
 
 }  // namespace
@@ -102,6 +54,7 @@ SectorIndex::SectorIndex(const std::filesystem::path& path, const LayerIdentity&
                                              : "PRAGMA synchronous=OFF");
   db_.check();
   check_identity(db_, path, identity);
+  unpack_index(db_);
   sqlite3_wal_hook(
       db_.handle(),
       [](void* self, sqlite3*, const char*, int pages) {
@@ -132,7 +85,7 @@ std::optional<ChunkState> SectorIndex::find(std::uint64_t chunk) {
   const std::lock_guard lock(mutex_);
   find_->bind(1, static_cast<std::int64_t>(chunk));
   std::optional<ChunkState> state;
-  if (find_->step()) state = state_from(*find_, 0);
+  if (find_->step()) state = read_state(*find_, 0);
   find_->reset();
   return state;
 }
@@ -176,12 +129,7 @@ void SectorIndex::checkpoint_if_large() {
 
 std::vector<std::string> SectorIndex::check() {
   const std::lock_guard lock(mutex_);
-  std::vector<std::string> faults;
-  auto rows = db_.prepare("PRAGMA integrity_check(20)");
-  while (rows.step())
-    if (const std::string fault = rows.text(0); fault != "ok")
-      faults.push_back("the sector index is damaged: " + fault);
-  return faults;
+  return db_.find_faults();
 }
 
 void SectorIndex::finish() {
@@ -189,16 +137,10 @@ void SectorIndex::finish() {
   upsert_.reset();
   insert_pending_.reset();
   find_.reset();
-  db_.exec("PRAGMA journal_mode=DELETE");
+  pack_index(db_);
+  // Few large pages are read sooner than many small ones, and nothing is written to them any more.
+  db_.exec("PRAGMA journal_mode=DELETE; PRAGMA page_size=16384; VACUUM");
   db_.close();
-}
-
-void load_frozen_index(const std::filesystem::path& path, const LayerIdentity& identity,
-                       const std::function<void(const ChunkChange&)>& fn) {
-  auto db = Database::open(path, Database::Mode::read_only);
-  db.check();
-  check_identity(db, path, identity);
-  load_rows(db, identity.disk_size, fn);
 }
 
 }  // namespace plydisk

@@ -41,6 +41,7 @@ enum class Durability {
 struct ChunkChange {
   std::uint64_t chunk;
   ChunkState state;
+  bool operator==(const ChunkChange&) const = default;
 };
 
 struct PendingRecord {
@@ -74,7 +75,8 @@ class SectorIndex {
   void checkpoint_if_large();
   // SQLite's integrity check: sentences about faults.
   std::vector<std::string> check();
-  // Ends WAL mode and closes: the file is one file again, readable from read-only media.
+  // Ends WAL mode and closes: the file is one file again, readable from read-only media, and has
+  // the packed form that the frozen index is read from (frozen_index.hpp).
   void finish();
 
  private:
@@ -84,9 +86,5 @@ class SectorIndex {
   std::atomic<int> wal_pages_{0};
   std::atomic<std::uint64_t> pending_bytes_{0};
 };
-
-// Reads a frozen layer's index without writing to its file or folder. Checks it as the above does.
-void load_frozen_index(const std::filesystem::path& path, const LayerIdentity& identity,
-                       const std::function<void(const ChunkChange&)>& fn);
 
 }  // namespace plydisk

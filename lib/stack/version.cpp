@@ -8,9 +8,18 @@
 #include <new>
 
 #include "base/error.hpp"
+#include "layer/frozen_index.hpp"
 #include "layer/layer.hpp"
 
 namespace plydisk {
+
+namespace {
+
+// The map of a large disk is not in the processor's caches: so many rows take as long as memory
+// does.
+constexpr std::size_t rows_ahead = 16;
+
+}  // namespace
 
 VersionMap::VersionMap(std::uint64_t disk_size)
     : words_length_((chunk_count(disk_size) + 1) * sizeof(std::uint32_t)) {
@@ -76,16 +85,23 @@ void VersionMap::store(std::uint64_t chunk, List& list, unsigned runs) {
     return;
   }
   list[0].length = static_cast<std::uint16_t>(runs);
-  const std::uint32_t word = words_[chunk];
-  std::size_t place = runs_.size();
   // Where the new list is no longer than the old one, it takes its place.
-  if ((word & is_list) != 0 && runs_[word & ~is_list].length >= runs)
-    place = word & ~is_list;
-  else
-    runs_.resize(place + runs);
-  if (place >= is_list) throw Error(ENOMEM, "the version has too many fragments; merge its layers");
-  std::copy_n(list.begin(), runs, runs_.begin() + static_cast<std::ptrdiff_t>(place));
-  words_[chunk] = is_list | static_cast<std::uint32_t>(place);
+  std::uint32_t place = words_[chunk] & ~is_list;
+  if ((words_[chunk] & is_list) == 0 || list_at(place)->length < runs) place = new_list(runs);
+  std::copy_n(list.begin(), runs, list_at(place));
+  words_[chunk] = is_list | place;
+}
+
+std::uint32_t VersionMap::new_list(unsigned runs) {
+  if (block_runs - last_block_used_ < runs) {
+    if (blocks_.size() == is_list / block_runs)
+      throw Error(ENOMEM, "the version has too many fragments; merge its layers");
+    blocks_.push_back(std::make_unique_for_overwrite<Run[]>(block_runs));
+    last_block_used_ = 0;
+  }
+  const auto place = static_cast<std::uint32_t>(blocks_.size() - 1) * block_runs + last_block_used_;
+  last_block_used_ += runs;
+  return place;
 }
 
 Version::Version(std::shared_ptr<Backing> backing, const std::vector<FrozenLayer>& layers)
@@ -108,7 +124,10 @@ Version::Version(std::shared_ptr<Backing> backing, const std::vector<FrozenLayer
       throw Error(EUCLEAN, data.path() + " was truncated; restore it from a backup");
     data_.push_back(std::make_unique<MappedFile>(std::move(data), size()));
     const auto owner = static_cast<VersionMap::Owner>(VersionMap::first_layer + i);
-    for (const auto& row : rows) map_.overlay(row.chunk, row.state, owner);
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+      map_.prefetch(rows[std::min(row + rows_ahead, rows.size() - 1)].chunk);
+      map_.overlay(rows[row].chunk, rows[row].state, owner);
+    }
   }
 }
 

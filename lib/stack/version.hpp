@@ -37,13 +37,15 @@ class VersionMap {
 
   // Lays what a layer holds of a chunk over what is there. Not safe with other calls.
   void overlay(std::uint64_t chunk, const ChunkState& state, Owner layer);
+  // Says that overlay() will come to this chunk soon.
+  void prefetch(std::uint64_t chunk) const noexcept { __builtin_prefetch(&words_[chunk], 1); }
 
   // Calls fn(first, count, owner) for the runs of sectors first … first+count-1 of the chunk.
   template <typename Fn>
   void for_each_run(std::uint64_t chunk, unsigned first, unsigned count, Fn&& fn) const {
     const std::uint32_t word = words_[chunk];
     if ((word & is_list) == 0) return fn(first, count, static_cast<Owner>(word));
-    const Run* const list = &runs_[word & ~is_list];
+    const Run* const list = list_at(word & ~is_list);
     const unsigned runs = list[0].length, end = first + count;
     for (unsigned i = 0; i < runs; ++i) {
       const unsigned from = std::max<unsigned>(i == 0 ? 0 : list[i].first, first);
@@ -66,10 +68,17 @@ class VersionMap {
   static unsigned runs_over(Owner below, const ChunkState& state, Owner layer, List& list);
   static unsigned runs_of(const std::array<Owner, chunk_sectors>& owners, List& list);
   void store(std::uint64_t chunk, List& list, unsigned runs);
+  // Lists lie in blocks, so that those which are there stay in place as more come.
+  static constexpr std::uint32_t block_runs = 1U << 17;
+  Run* list_at(std::uint32_t place) const noexcept {
+    return &blocks_[place / block_runs][place % block_runs];
+  }
+  std::uint32_t new_list(unsigned runs);
 
   std::uint64_t words_length_;  // bytes
   std::uint32_t* words_ = nullptr;
-  std::vector<Run> runs_;
+  std::vector<std::unique_ptr<Run[]>> blocks_;
+  std::uint32_t last_block_used_ = block_runs;  // runs of the last block
 };
 
 class Version {

@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "layer/frozen_index.hpp"
 #include "store/store_impl.hpp"
 
 namespace plydisk {
@@ -120,8 +121,9 @@ std::vector<std::string> StoreImpl::check_layer(const std::string& uuid) {
   if (const auto open = find_open_layer(uuid)) return open->check();
   try {
     if (!record->session.empty()) return open_layer(*record, nullptr)->check();
-    load_frozen_index(layer_folder(uuid) / SectorIndex::file_name,
-                      {record->uuid, record->parent, record->size}, [](const ChunkChange&) {});
+    const auto faults = check_frozen_index(layer_folder(uuid) / SectorIndex::file_name,
+                                           {record->uuid, record->parent, record->size});
+    if (!faults.empty()) return faults;
     if (File::open(layer_folder(uuid) / Layer::data_name, O_RDONLY).size() < record->size)
       return {"the data file was truncated"};
   } catch (const Error& error) {

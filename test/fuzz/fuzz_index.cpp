@@ -8,7 +8,7 @@
 #include <filesystem>
 
 #include "base/file.hpp"
-#include "layer/sector_index.hpp"
+#include "layer/frozen_index.hpp"
 
 namespace {
 

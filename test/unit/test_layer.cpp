@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/file.hpp"
+#include "layer/frozen_index.hpp"
 #include "layer/layer.hpp"
 #include "test_support.hpp"
 
