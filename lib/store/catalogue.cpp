@@ -68,7 +68,7 @@ CREATE TABLE layer(
   session TEXT REFERENCES session(id) DEFERRABLE INITIALLY DEFERRED,
   position INTEGER NOT NULL CHECK(position >= 0),
   destination TEXT NOT NULL REFERENCES destination(name),
-  kind TEXT NOT NULL CHECK(kind IN ('data', 'pass')),
+  kind TEXT NOT NULL CHECK(kind IN ('data', 'pass', 'mixed')),
   state TEXT NOT NULL CHECK(state IN ('writing', 'frozen')),
   size INTEGER NOT NULL CHECK(size > 0 AND size % 512 = 0),
   created INTEGER NOT NULL
@@ -76,6 +76,14 @@ CREATE TABLE layer(
 CREATE UNIQUE INDEX layer_by_session ON layer(session, position) WHERE session IS NOT NULL;
 CREATE INDEX layer_by_image ON layer(image);
 CREATE INDEX layer_by_parent ON layer(parent);
+
+-- Layers whose files may be removed: those that were being made when a crash came, and those whose
+-- records are gone. What is in neither table is somebody else's.
+CREATE TABLE doomed(layer TEXT NOT NULL PRIMARY KEY) STRICT;
+CREATE TRIGGER layer_gone AFTER DELETE ON layer
+  BEGIN INSERT OR IGNORE INTO doomed VALUES(old.uuid); END;
+CREATE TRIGGER layer_there AFTER INSERT ON layer
+  BEGIN DELETE FROM doomed WHERE layer = new.uuid; END;
 
 CREATE TABLE version_layer(
   image TEXT NOT NULL,

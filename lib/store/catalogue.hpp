@@ -57,7 +57,7 @@ struct LayerRecord {
   std::string session;  // id of the session that it belongs to; empty for a version's
   int position = 0;     // in its session's stack, 0 is the oldest
   Destination destination = Destination::server_volatile;
-  std::string kind;        // "data" or "pass"
+  std::string kind;        // "data", "pass" (written directly), or "mixed" when both were merged
   std::string state;       // "writing" or "frozen"
   std::uint64_t size = 0;  // of the disk
   std::int64_t created = 0;
@@ -120,6 +120,11 @@ class Catalogue {
 
   std::vector<LayerRecord> layers();
   std::optional<LayerRecord> find_layer(const std::string& uuid);
+  // Layers whose files may be removed. Those that were removed from the catalogue are among them;
+  // one that is about to be made is announced, so that a crash leaves no unknown files.
+  std::vector<std::string> doomed_layers();
+  void announce_layer(const std::string& uuid);
+  void forget_doomed(const std::vector<std::string>& uuids);
   // The layers of a session's stack, oldest first.
   std::vector<LayerRecord> session_layers(const std::string& session);
 

@@ -200,6 +200,26 @@ std::vector<LayerRecord> Catalogue::layers() {
   return layers;
 }
 
+std::vector<std::string> Catalogue::doomed_layers() {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> uuids;
+  Statement row(db_, "SELECT layer FROM doomed");
+  while (row.step()) uuids.push_back(row.text(0));
+  return uuids;
+}
+
+void Catalogue::announce_layer(const std::string& uuid) {
+  const std::lock_guard lock(mutex_);
+  run(db_, "INSERT OR IGNORE INTO doomed VALUES(?)", uuid);
+}
+
+void Catalogue::forget_doomed(const std::vector<std::string>& uuids) {
+  const std::lock_guard lock(mutex_);
+  Transaction transaction(db_);
+  for (const std::string& uuid : uuids) run(db_, "DELETE FROM doomed WHERE layer = ?", uuid);
+  transaction.commit();
+}
+
 std::optional<LayerRecord> Catalogue::find_layer(const std::string& uuid) {
   const std::lock_guard lock(mutex_);
   Statement row = prepare(db_, std::string(rows::select_layers) + "WHERE uuid = ?", uuid);

@@ -101,7 +101,7 @@ LayerRecord read_layer(const Statement& row) {
 
 void insert_layer(Database& db, const LayerRecord& layer) {
   require_disk_size(layer.size);
-  if (layer.kind != "data" && layer.kind != "pass")
+  if (layer.kind != "data" && layer.kind != "pass" && layer.kind != "mixed")
     throw Error(EINVAL, short_id(layer.uuid) + " cannot be of the kind " + quote(layer.kind));
   if (layer.state != "writing" && layer.state != "frozen")
     throw Error(EINVAL, short_id(layer.uuid) + " cannot have the state " + quote(layer.state));

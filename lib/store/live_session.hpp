@@ -35,6 +35,7 @@ struct LiveSession {
   bool finishing = false;  // nobody may join any more
   Clock::time_point idle_since = Clock::now();
   Destination claimed = Destination::server_volatile;  // copy of record.writes, for direct's claim
+  bool takes_image = false;  // on its way to `direct`: the image is claimed already
   std::string peer;
   // `record` and `layers` as they were last saved or published: what others look at, since a change
   // may take long.

@@ -12,6 +12,12 @@ namespace {
 // So many layers may lie under the current one before they are folded.
 constexpr std::size_t most_frozen_layers = 8;
 
+bool has_pass_sectors(const Layer& layer) {
+  bool has = false;
+  layer.for_each([&](std::uint64_t, const ChunkState& state) { has |= !state.pass().empty(); });
+  return has;
+}
+
 std::uint64_t chunks_of(const Layer& layer) {
   std::uint64_t chunks = 0;
   layer.for_each([&](std::uint64_t, const ChunkState&) { ++chunks; });
@@ -64,6 +70,7 @@ double StoreImpl::push_layer(LiveSession& session, Destination destination) {
     stack.layers.insert(stack.layers.begin(), layer);
     is_direct = direct;
   });
+  session.begun = true;
   if (unused) {
     const std::vector<LayerRecord> gone{session.layers[session.layers.size() - 2]};
     session.layers.erase(session.layers.end() - 2);
@@ -95,6 +102,7 @@ std::uint64_t StoreImpl::fold_layers(LiveSession& session, std::size_t first, st
   try {
     copied = fold(folded, *layer, progress);
     layer->settle();
+    if (has_pass_sectors(*layer)) record.kind = "mixed";
     session.layers.erase(session.layers.begin() + static_cast<std::ptrdiff_t>(first),
                          session.layers.begin() + static_cast<std::ptrdiff_t>(last) + 1);
     session.layers.insert(session.layers.begin() + static_cast<std::ptrdiff_t>(first), record);
@@ -141,15 +149,17 @@ std::uint64_t StoreImpl::carry_into_backing(LiveSession& session, const Progress
       const ChunkState state = layer->find(chunk);
       written |= state.valid | state.zero;
     }
-    // Alone: what the station writes now is newer, and must not be overtaken.
-    const std::lock_guard lock(top.chunk_lock(chunk));
-    const ChunkState newer = top.find(chunk);
-    (written & ~(newer.valid | newer.zero)).for_each_run([&](unsigned first, unsigned count) {
-      const std::uint64_t offset = chunk * chunk_size + first * sector_size;
-      below.read(buffer.data(), count * sector_size, offset);
-      backing.write(buffer.data(), count * sector_size, offset);
-      copied += count * sector_size;
-    });
+    {
+      // Alone: what the station writes now is newer, and must not be overtaken.
+      const std::lock_guard lock(top.chunk_lock(chunk));
+      const ChunkState newer = top.find(chunk);
+      (written & ~(newer.valid | newer.zero)).for_each_run([&](unsigned first, unsigned count) {
+        const std::uint64_t offset = chunk * chunk_size + first * sector_size;
+        below.read(buffer.data(), count * sector_size, offset);
+        backing.write(buffer.data(), count * sector_size, offset);
+        copied += count * sector_size;
+      });
+    }
     if (progress && ++done % 64 == 0) progress(done * chunk_size, chunks.size() * chunk_size);
   }
   backing.flush();
@@ -186,9 +196,61 @@ void StoreImpl::compact(LiveSession& session) {
     folded += next;
     --first;
   }
+  std::uint64_t bytes = 0;
+  for (std::size_t i = first; i < top; ++i)
+    bytes += stack.layers[stack.layers.size() - 1 - i]->allocated();
+  std::error_code error;
+  const auto space = std::filesystem::space(directory_, error);
+  // Other stations need what is left more; many layers cost some speed, and no more.
+  if (error || space.available < 2 * bytes) return;
   const bool survives = kept >= top;
   fold_layers(session, first, top - 1,
               survives ? Destination::server_persistent : Destination::server_volatile, nullptr);
+}
+
+// Nobody is let in to the image, and nobody else may claim it, while the claim stands.
+void StoreImpl::claim_image(LiveSession& session, bool takes) {
+  const std::lock_guard lock(mutex_);
+  session.takes_image = takes;
+}
+
+// Returns the pause in milliseconds.
+double StoreImpl::redirect_to_direct(LiveSession& session, const RedirectOptions& options,
+                                     const Progress& progress) {
+  {
+    // Nobody may come to the image while it is decided whether it is free.
+    const std::lock_guard connect(connect_mutex_);
+    require_may_go_direct(session, options);
+    claim_image(session, true);
+  }
+  double pause = 0;
+  try {
+    start_direct(session);
+    if (!session.begun) {
+      session.record.writes = Destination::direct;
+    } else {
+      if (options.carry && surviving(session.layers) < session.layers.size()) {
+        // First into layers that survive: a power cut while the image is half written must find all
+        // of it.
+        push_layer(session, Destination::server_persistent);
+        carry(session, Destination::server_persistent, progress);
+      }
+      if (session.layers.empty()) {
+        session.record.writes = Destination::direct;
+        save(session);
+        pause = session.disk->change([](Stack&, bool& direct) { direct = true; });
+      } else {
+        pause = push_layer(session, Destination::direct);
+      }
+    }
+    publish(session);
+  } catch (...) {
+    if (session.record.writes != Destination::direct) end_direct(session.record.image);
+    claim_image(session, false);
+    throw;
+  }
+  claim_image(session, false);
+  return pause;
 }
 
 RedirectResult StoreImpl::redirect(const std::string& name, Destination destination,
@@ -202,9 +264,6 @@ RedirectResult StoreImpl::redirect(const std::string& name, Destination destinat
                             " is at rest; set where its station writes next time with: "
                             "plydisk station set NAME --writes " +
                             to_string(destination));
-  // Nobody may come to the image while it is decided whether it is free.
-  std::unique_lock connect(connect_mutex_, std::defer_lock);
-  if (destination == Destination::direct) connect.lock();
   const std::lock_guard change(session->change_mutex);
   if (session->ended) throw Error(ESHUTDOWN, "session " + quote(name) + " has ended");
 
@@ -212,53 +271,56 @@ RedirectResult StoreImpl::redirect(const std::string& name, Destination destinat
   result.session = session->record.id;
   result.from = session->record.writes;
   result.to = destination;
-  const bool changes = result.from != destination;
-  if (changes && destination == Destination::direct) require_may_go_direct(*session, options);
-  // What an earlier session left is to be moved, so there must be a place to move it from.
-  if (!session->begun && options.carry && !session->layers.empty()) begin_locked(*session);
-  if (changes && session->begun && destination == Destination::direct) start_direct(*session);
-  session->news.push_back({std::time(nullptr), "redirected",
-                           std::string(to_string(result.from)) + " to " + to_string(destination)});
-  if (!session->begun) {
-    session->record.writes = destination;
-  } else if (changes && destination == Destination::direct) {
-    if (options.carry && surviving(session->layers) < session->layers.size()) {
-      // First into layers that survive: a power cut while the image is half written must find all
-      // of it.
-      push_layer(*session, Destination::server_persistent);
-      carry(*session, Destination::server_persistent, progress);
+  const std::size_t news = session->news.size();
+  try {
+    redirect_locked(*session, options, progress, result);
+  } catch (const Error& error) {
+    const Destination now = session->record.writes;
+    if (now == result.from) {
+      session->news.resize(std::min(news, session->news.size()));
+      throw;
     }
-    if (session->layers.empty()) {
-      session->record.writes = destination;
-      save(*session);
-      result.pause_ms = session->disk->change([](Stack&, bool& direct) { direct = true; });
-    } else {
-      result.pause_ms = push_layer(*session, destination);
-    }
-  } else if (changes) {
-    result.pause_ms = push_layer(*session, destination);
-    if (result.from == Destination::direct) {
-      session->disk->stack().version->backing().flush();
-      end_direct(session->record.image);
-    }
+    publish(*session);
+    throw Error(error.code(), "session " + result.session + " writes to " + to_string(now) +
+                                  " now, but not all was done: " + error.what());
   }
-  publish(*session);
-  if (connect.owns_lock()) connect.unlock();
-  if (session->begun && options.carry && is_persistent(destination)) {
-    try {
-      result.carried = carry(*session, destination, progress);
-    } catch (const Error& error) {
-      throw Error(error.code(),
-                  "session " + result.session + " writes to " + to_string(destination) +
-                      " now, but what it wrote before stays where it was: " + error.what());
-    }
-    session->news.push_back(
-        {std::time(nullptr), "carried", std::to_string(result.carried) + " bytes"});
-    save(*session);
-  }
-  compact(*session);
-  result.survives = what_is_written_survives(destination, session->layers);
   return result;
+}
+
+void StoreImpl::redirect_locked(LiveSession& session, const RedirectOptions& options,
+                                const Progress& progress, RedirectResult& result) {
+  const Destination destination = result.to;
+  const bool changes = result.from != destination;
+  // What an earlier session left is to be moved, so there must be a place to move it from.
+  if (!session.begun && options.carry && !session.layers.empty()) begin_locked(session);
+  if (changes) {
+    session.news.push_back({std::time(nullptr), "redirected",
+                            std::string(to_string(result.from)) + " to " + to_string(destination)});
+    if (destination == Destination::direct)
+      result.pause_ms = redirect_to_direct(session, options, progress);
+    else if (session.begun)
+      result.pause_ms = push_layer(session, destination);
+    else
+      session.record.writes = destination;
+    if (result.from == Destination::direct) {
+      session.disk->stack().version->backing().flush();
+      end_direct(session.record.image);
+    }
+    publish(session);
+  }
+  if (session.begun && options.carry && is_persistent(destination)) {
+    result.carried = carry(session, destination, progress);
+    session.news.push_back(
+        {std::time(nullptr), "carried", std::to_string(result.carried) + " bytes"});
+    save(session);
+  }
+  try {
+    compact(session);
+  } catch (const Error& error) {
+    // The redirection itself is done; the layers are merged another time.
+    session.news.push_back({std::time(nullptr), "not merged", error.what()});
+  }
+  result.survives = !session.anonymous && what_is_written_survives(destination, session.layers);
 }
 
 }  // namespace plydisk

@@ -104,13 +104,13 @@ void StoreImpl::require_image_free(const ImageRecord& image, Destination writes,
   const auto who = [](const std::string& id, const std::string& station) {
     return station.empty() ? "session " + id : "station " + quote(station);
   };
-  const auto check = [&](const std::string& id, const std::string& station, Destination theirs,
+  const auto check = [&](const std::string& id, const std::string& station, bool is_direct,
                          bool at_rest, const std::vector<LayerRecord>& layers) {
     if (id == except) return;
-    if (theirs == Destination::direct && !at_rest)
+    if (is_direct && !at_rest)
       throw Error(EBUSY, "image " + quote(image.name) + " is written directly by " +
                              who(id, station) + ", who has it alone");
-    if (std::ranges::any_of(layers, [](const auto& layer) { return layer.kind == "pass"; }))
+    if (std::ranges::any_of(layers, [](const auto& layer) { return layer.kind != "data"; }))
       throw Error(EBUSY, "image " + quote(image.name) + " holds direct writes of " +
                              who(id, station) +
                              " that belong with layers of its own; let it come back and move them "
@@ -133,7 +133,9 @@ void StoreImpl::require_image_free(const ImageRecord& image, Destination writes,
     const std::lock_guard lock(mutex_);
     for (const auto& [id, session] : live_)
       if (session->record.image == image.name)
-        check(id, session->record.station, session->claimed, false, session->seen_layers);
+        check(id, session->record.station,
+              session->takes_image || session->claimed == Destination::direct, false,
+              session->seen_layers);
   }
   for (const auto& session : catalogue_.sessions()) {
     if (session.image != image.name) continue;
@@ -141,7 +143,7 @@ void StoreImpl::require_image_free(const ImageRecord& image, Destination writes,
       const std::lock_guard lock(mutex_);
       if (live_.contains(session.id)) continue;
     }
-    check(session.id, session.station, session.writes, session.ended != 0,
+    check(session.id, session.station, session.writes == Destination::direct, session.ended != 0,
           catalogue_.session_layers(session.id));
   }
 }
@@ -151,6 +153,36 @@ StoreImpl::SessionPtr StoreImpl::find_live(const std::string& station, const std
     if (!session->anonymous && session->record.station == station && session->record.image == image)
       return session;
   return nullptr;
+}
+
+// The image of the station's session that goes on, whatever its settings say by now: those are for
+// the next one, and a system must not find another disk under it after a reconnection. `named`: the
+// image that the client asks for, or empty; `wanted`: the station's, for one that has several.
+std::optional<std::string> StoreImpl::image_in_use(const std::string& station,
+                                                   const std::optional<std::string>& wanted,
+                                                   const std::string& named) {
+  std::set<std::string> images;
+  for (const auto& record : catalogue_.sessions())
+    if (record.station == station && record.ended == 0 && !is_over(record))
+      images.insert(record.image);
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, session] : live_)
+      if (!session->anonymous && session->record.station == station)
+        images.insert(session->record.image);
+  }
+  if (!named.empty()) return images.contains(named) ? std::optional(named) : std::nullopt;
+  if (images.size() == 1) return *images.begin();
+  if (wanted && images.contains(*wanted)) return wanted;
+  return std::nullopt;
+}
+
+std::string StoreImpl::new_session_id() {
+  while (true) {
+    const std::string id = random_hex(8);
+    const std::lock_guard lock(mutex_);
+    if (!live_.contains(id) && !catalogue_.find_session(id)) return id;
+  }
 }
 
 StoreImpl::SessionPtr StoreImpl::make_live(SessionRecord record, std::vector<LayerRecord> layers) {
@@ -184,7 +216,7 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
                                        const std::string& station, Destination writes,
                                        const ExportName& name, const Peer& peer) {
   SessionRecord record;
-  record.id = random_hex(8);
+  record.id = new_session_id();
   std::vector<LayerRecord> layers;
   // Persistent layers that an earlier session left are this one's, and it keeps their id and
   // version.
@@ -222,6 +254,8 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
   if (writes == Destination::direct && session->disk->stack().version->has_layers())
     throw Error(EINVAL, "version " + std::to_string(version) + " of image " + quote(image.name) +
                             " has frozen layers, so there is nothing to write to directly");
+  // Now, so that what is wrong with the backing is told here, and not by the first write.
+  if (writes == Destination::direct) start_direct(*session);
   session->news.push_back({record.started, "started", std::string(to_string(writes))});
   const std::lock_guard lock(mutex_);
   live_[record.id] = session;
@@ -264,10 +298,17 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& name, co
                                                       bool read_only) {
   while (true) {
     std::unique_lock connect(connect_mutex_);
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopping_) throw Error(ESHUTDOWN, "the server is stopping");
+    }
     const auto station = find_station(name, peer);
     require_allowed(name, station, peer);
-    const ImageRecord image = catalogue_.image(image_for(name, station));
     const std::string station_name = station ? station->name : name.station.value_or("");
+    std::optional<std::string> image_name;
+    if (!station_name.empty())
+      image_name = image_in_use(station_name, station ? station->image : std::nullopt, name.image);
+    const ImageRecord image = catalogue_.image(image_name ? *image_name : image_for(name, station));
     if (name.version) catalogue_.version(image.name, *name.version);  // must exist
 
     SessionPtr session;
@@ -277,14 +318,23 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& name, co
     }
     if (!session && !station_name.empty()) {
       const auto record = catalogue_.session_of(station_name, image.name);
-      if (record && record->ended == 0) session = resume(*record);
+      if (record && record->ended == 0) {
+        if (is_over(*record))
+          finish_record(*record, false);
+        else
+          session = resume(*record);
+      }
     }
     if (session) {
       std::unique_lock lock(mutex_);
       if (session->finishing) {
         // Its layers are being put in order; then the next session can begin.
         connect.unlock();
-        finished_.wait(lock, [&] { return !live_.contains(session->record.id); });
+        // The next one may have the same id.
+        finished_.wait(lock, [&] {
+          const auto found = live_.find(session->record.id);
+          return found == live_.end() || found->second != session;
+        });
         continue;
       }
       require_same_peer(*session, peer);
@@ -292,6 +342,7 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& name, co
       if (name.session && session->record.token != *name.session &&
           !session->record.token.empty()) {
         // The same station with a new token has booted again.
+        connect.unlock();
         finish(session, End::now, false, "the station has booted again");
         continue;
       }

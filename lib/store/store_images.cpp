@@ -124,6 +124,7 @@ ImageStatus StoreImpl::create_image(const NewImage& image, const Progress& progr
   // A name with a dot is removed at the next start if we do not come to the end.
   const auto unfinished = directory_ / "images" / (".new-" + random_hex(8));
   create_directory_durably(unfinished);
+  bool is_ours = false;  // the folder, not one that another call made meanwhile
   try {
     const File disk = File::open(unfinished / "disk", O_RDWR | O_CREAT | O_EXCL);
     const auto source = image.from.empty() ? nullptr : open_file_backing(image.from);
@@ -133,6 +134,7 @@ ImageStatus StoreImpl::create_image(const NewImage& image, const Progress& progr
     disk.sync_data();
     sync_directory(unfinished);
     std::filesystem::rename(unfinished, folder);
+    is_ours = true;
     if (auto* const watch = storage_observer.load())
       watch->on_rename(unfinished.string(), folder.string());
     sync_directory(directory_ / "images");
@@ -141,7 +143,7 @@ ImageStatus StoreImpl::create_image(const NewImage& image, const Progress& progr
   } catch (...) {
     std::error_code ignored;
     std::filesystem::remove_all(unfinished, ignored);
-    if (!catalogue_.find_image(image.name)) std::filesystem::remove_all(folder, ignored);
+    if (is_ours) std::filesystem::remove_all(folder, ignored);
     throw;
   }
   return status_of(record);

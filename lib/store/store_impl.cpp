@@ -6,8 +6,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <set>
-
 #include "base/error.hpp"
 #include "base/file.hpp"
 #include "base/uuid.hpp"
@@ -18,6 +16,7 @@ namespace {
 
 constexpr std::chrono::milliseconds maintenance_period{500};
 constexpr std::chrono::seconds unused_version_kept{60};
+constexpr std::size_t many_removed_layers = 100;
 constexpr const char* lock_name = "lock";
 
 void require_named(const std::filesystem::path& directory) {
@@ -37,6 +36,13 @@ void Store::init(const std::filesystem::path& directory) {
   if (std::filesystem::exists(directory / "catalogue.sqlite"))
     throw Error(EEXIST, "there is a store in " + directory.string() + " already");
   for (const char* name : {"images", "layers"}) {
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(directory / name, ignored))
+      if (entry.path().filename() != "lost+found")
+        throw Error(EEXIST,
+                    directory.string() + " has " + name +
+                        ", but no catalogue: restore catalogue.sqlite from a backup, or move "
+                        "the folders \"images\" and \"layers\" away");
     if (::mkdir((directory / name).c_str(), 0700) != 0 && errno != EEXIST)
       throw_errno("cannot create " + (directory / name).string());
   }
@@ -60,7 +66,7 @@ StoreImpl::StoreImpl(const std::filesystem::path& directory, const StoreOptions&
   end_sessions_of_earlier_boots();
   if (!options_.serve) return;
   for (const auto& session : catalogue_.sessions())
-    if (session.ended == 0) waiting_[session.id] = LiveSession::Clock::now() + grace();
+    if (session.ended == 0) waiting_.try_emplace(session.id, LiveSession::Clock::now() + grace());
   maintenance_ = std::thread([this] { maintain(); });
 }
 
@@ -77,6 +83,7 @@ void StoreImpl::stop() {
   if (maintenance_.joinable()) maintenance_.join();
   for (const auto& session : live) {
     const std::lock_guard change(session->change_mutex);
+    session->ended = true;  // for this process
     session->disk->shut("the server is stopping");
     for (const auto& layer : session->disk->stack().layers) {
       try {
@@ -113,21 +120,37 @@ UniqueFd StoreImpl::take_lock(const std::filesystem::path& directory) {
 }
 
 // Folders that a crash left between their making and the catalogue's record, or the other way
-// round.
+// round. Others stay, since they may be somebody's data: the catalogue may be an older copy.
 void StoreImpl::remove_orphans() {
-  std::set<std::string> known;
-  for (const auto& layer : catalogue_.layers()) known.insert(layer.uuid);
+  const std::vector<std::string> doomed = catalogue_.doomed_layers();
+  for (const auto& uuid : doomed) remove_tree(layer_folder(uuid));
+  if (!doomed.empty()) {
+    sync_directory(directory_ / "layers");
+    catalogue_.forget_doomed(doomed);
+  }
   std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(directory_ / "layers", ignored))
-    if (!known.contains(entry.path().filename().string())) remove_tree(entry.path());
   for (const auto& entry : std::filesystem::directory_iterator(directory_ / "images", ignored))
     if (entry.path().filename().string().starts_with(".")) remove_tree(entry.path());
 }
 
 // What a session of an earlier boot had in memory is lost, and so is its station's trust in it.
 void StoreImpl::end_sessions_of_earlier_boots() {
-  for (const auto& session : catalogue_.sessions())
-    if (session.ended == 0 && session.boot != boot_id_) finish_record(session, false);
+  for (const auto& session : catalogue_.sessions()) {
+    if (session.ended != 0 || session.boot == boot_id_) continue;
+    try {
+      finish_record(session, false);
+    } catch (const Error&) {
+      // A full disk, for one. All others are served, and maintenance tries again.
+      waiting_[session.id] = LiveSession::Clock::time_point::min();
+    }
+  }
+}
+
+bool StoreImpl::is_over(const SessionRecord& record) {
+  if (record.boot != boot_id_) return true;
+  const std::lock_guard lock(mutex_);
+  const auto found = waiting_.find(record.id);
+  return found != waiting_.end() && found->second <= LiveSession::Clock::now();
 }
 
 std::chrono::seconds StoreImpl::grace() {
@@ -159,6 +182,19 @@ void StoreImpl::close_unused_versions() {
   }
 }
 
+// Not at each removal, since it takes a sync: else a power cut could bring back files that the
+// catalogue has forgotten.
+void StoreImpl::forget_removed_layers() {
+  std::vector<std::string> removed;
+  {
+    const std::lock_guard lock(mutex_);
+    if (removed_.size() < many_removed_layers) return;
+    removed.swap(removed_);
+  }
+  sync_directory(directory_ / "layers");
+  catalogue_.forget_doomed(removed);
+}
+
 void StoreImpl::maintain_once() {
   const auto now = LiveSession::Clock::now();
   const auto wait = grace();
@@ -173,16 +209,28 @@ void StoreImpl::maintain_once() {
       if (now >= until) gone.push_back(id);
   }
   close_unused_versions();
-  for (const auto& session : over) finish(session, End::if_idle, false, "the session has ended");
+  forget_removed_layers();
+  for (const auto& session : over) {
+    try {
+      finish(session, End::if_idle, false, "the session has ended");
+    } catch (const Error&) {
+      // The catalogue could not be written: it waits with the others.
+    }
+  }
   for (const auto& id : gone) {
     const std::lock_guard connect(connect_mutex_);
-    {
+    try {
+      const auto record = catalogue_.find_session(id);
+      const bool is_live = [&] {
+        const std::lock_guard lock(mutex_);
+        return live_.contains(id);
+      }();
+      if (!is_live && record && record->ended == 0) finish_record(*record, false);
       const std::lock_guard lock(mutex_);
       waiting_.erase(id);
-      if (live_.contains(id)) continue;
+    } catch (const Error&) {
+      // Next time.
     }
-    if (const auto record = catalogue_.find_session(id); record && record->ended == 0)
-      finish_record(*record, false);
   }
   for (const auto& session : live) {
     for (const auto& layer : session->disk->stack().layers) {

@@ -1,8 +1,9 @@
 // The one implementation of Store, in several files by concern.
 //
-// Locks, in the order in which they are taken: a session's change_mutex, then mutex_, then a disk's
-// own and the catalogue's. Files are made and removed, and layers opened, without mutex_ where it
-// can take long; connect_mutex_ makes arrivals wait for each other meanwhile.
+// Locks, in the order in which they are taken: a session's change_mutex, connect_mutex_, mutex_,
+// then a disk's own and the catalogue's. Files are made and removed, and layers opened, without
+// mutex_ where it can take long; connect_mutex_ makes arrivals wait for each other meanwhile. It is
+// not held while data is copied.
 #pragma once
 
 #include <condition_variable>
@@ -51,9 +52,12 @@ class StoreImpl final : public Store {
   static UniqueFd take_lock(const std::filesystem::path& directory);
   void remove_orphans();
   void end_sessions_of_earlier_boots();
+  // Whether a session of the catalogue, which no one serves, cannot be resumed any more.
+  bool is_over(const SessionRecord& record);
   void maintain();
   void maintain_once();
   void close_unused_versions();
+  void forget_removed_layers();
   std::chrono::seconds grace();
 
   // store_images.cpp
@@ -73,6 +77,10 @@ class StoreImpl final : public Store {
   std::string image_for(const ExportName& name, const std::optional<StationRecord>& station);
   void require_image_free(const ImageRecord& image, Destination writes, const std::string& except);
   SessionPtr find_live(const std::string& station, const std::string& image);
+  std::optional<std::string> image_in_use(const std::string& station,
+                                          const std::optional<std::string>& wanted,
+                                          const std::string& named);
+  std::string new_session_id();
   // Continues a session of the catalogue that no one serves in this process.
   SessionPtr resume(const SessionRecord& record);
   SessionPtr start(const ImageRecord& image, unsigned version, const std::string& station,
@@ -98,6 +106,7 @@ class StoreImpl final : public Store {
   void save(LiveSession& session);
   void publish(LiveSession& session);
   void remove_layers(const std::vector<LayerRecord>& layers) noexcept;
+  void drop_layers(const std::vector<LayerRecord>& layers, const std::function<void()>& save);
   enum class End { now, if_idle };
   void finish(const SessionPtr& session, End when, bool discard, const std::string& reason);
   void finish_record(SessionRecord record, bool discard);
@@ -111,6 +120,11 @@ class StoreImpl final : public Store {
   // redirect.cpp
   void require_may_go_direct(LiveSession& session, const RedirectOptions& options);
   double push_layer(LiveSession& session, Destination destination);
+  double redirect_to_direct(LiveSession& session, const RedirectOptions& options,
+                            const Progress& progress);
+  void redirect_locked(LiveSession& session, const RedirectOptions& options,
+                       const Progress& progress, RedirectResult& result);
+  void claim_image(LiveSession& session, bool takes);
   std::uint64_t carry(LiveSession& session, Destination destination, const Progress& progress);
   std::uint64_t carry_into_backing(LiveSession& session, const Progress& progress);
   std::uint64_t fold_layers(LiveSession& session, std::size_t first, std::size_t last,
@@ -126,7 +140,8 @@ class StoreImpl final : public Store {
   std::mutex connect_mutex_;                // one station is let in at a time
   std::mutex mutex_;                        // protects the maps, and what LiveSession says
   std::map<std::string, SessionPtr> live_;  // by id
-  // Sessions that were live when the server stopped, and until when they may come back.
+  // Sessions of the catalogue that nobody serves and that have not ended: until when they may come
+  // back.
   std::map<std::string, LiveSession::Clock::time_point> waiting_;
   std::map<std::string, std::weak_ptr<Backing>> backings_;  // by image
   // Kept open for a while after their last session, so that the next opens at once.
@@ -135,6 +150,9 @@ class StoreImpl final : public Store {
     LiveSession::Clock::time_point used = LiveSession::Clock::now();
   };
   std::map<std::pair<std::string, unsigned>, OpenVersion> versions_;
+
+  std::vector<std::string>
+      removed_;  // layers whose files are gone, and doomed for the catalogue yet
 
   std::condition_variable finished_;  // with mutex_: a session has left live_
   std::condition_variable wake_;      // with mutex_: stopping_

@@ -1,4 +1,6 @@
 // Sessions: their layers, their first write, their end.
+#include <fcntl.h>
+
 #include <algorithm>
 #include <ctime>
 
@@ -28,15 +30,6 @@ LayerIdentity identity_of(const LayerRecord& record) {
   return {record.uuid, record.parent, record.size};
 }
 
-// Whether the layer can take further writes: one that has pass sectors can't change them in place.
-bool can_go_on(const Layer& layer) {
-  if (layer.kind() == LayerKind::pass) return true;
-  bool has_pass = false;
-  layer.for_each(
-      [&](std::uint64_t, const ChunkState& state) { has_pass |= !state.pass().empty(); });
-  return !has_pass;
-}
-
 }  // namespace
 
 std::filesystem::path StoreImpl::layer_folder(const std::string& uuid) const {
@@ -62,6 +55,7 @@ std::shared_ptr<Layer> StoreImpl::open_layer(const LayerRecord& record,
 
 std::shared_ptr<Layer> StoreImpl::create_layer(const LayerRecord& record,
                                                const std::shared_ptr<Backing>& backing) {
+  catalogue_.announce_layer(record.uuid);
   return Layer::create(layer_folder(record.uuid), identity_of(record),
                        layer_options(record, backing));
 }
@@ -81,13 +75,30 @@ LayerRecord StoreImpl::new_layer(const LiveSession& session, Destination destina
 }
 
 void StoreImpl::remove_layers(const std::vector<LayerRecord>& layers) noexcept {
-  for (const auto& layer : layers) {
-    try {
+  try {
+    for (const auto& layer : layers) {
       remove_tree(layer_folder(layer.uuid));
-    } catch (const std::exception&) {
-      // The catalogue has forgotten it, so the next start removes it.
+      const std::lock_guard lock(mutex_);
+      removed_.push_back(layer.uuid);
     }
+  } catch (const std::exception&) {
+    // The catalogue knows that they are doomed, so the next start removes them.
   }
+}
+
+// Lets `save` take the layers out of the catalogue, then removes them. When the disk is full,
+// perhaps of them, their data goes first.
+void StoreImpl::drop_layers(const std::vector<LayerRecord>& layers,
+                            const std::function<void()>& save) {
+  try {
+    save();
+  } catch (const Error& error) {
+    if (error.code() != ENOSPC || layers.empty()) throw;
+    for (const auto& layer : layers)
+      File::open(layer_folder(layer.uuid) / Layer::data_name, O_RDWR).truncate(0);
+    save();
+  }
+  remove_layers(layers);
 }
 
 void StoreImpl::save(LiveSession& session) {
@@ -128,7 +139,7 @@ void StoreImpl::begin_locked(LiveSession& session) {
     save(session);
     session.disk->change([](Stack&, bool& is_direct) { is_direct = true; });
   } else if (!stack.layers.empty() && session.layers.back().destination == writes &&
-             can_go_on(*stack.layers.front())) {
+             session.layers.back().kind != "mixed") {  // its pass sectors can't be changed in place
     save(session);
     session.disk->change([&](Stack&, bool& is_direct) { is_direct = direct; });
   } else {
@@ -138,10 +149,16 @@ void StoreImpl::begin_locked(LiveSession& session) {
 }
 
 void StoreImpl::start_direct(LiveSession& session) {
-  session.disk->stack().version->backing().open_for_writing();
-  // Durable before the first direct write: after a crash the backing's new time is no surprise.
-  catalogue_.change_image(session.record.image,
-                          [](ImageRecord& image) { image.backing_dirty = true; });
+  const std::string& image = session.record.image;
+  try {
+    // Durable before the backing is touched: after a crash its new time and size are no surprise.
+    if (!catalogue_.image(image).backing_dirty)
+      catalogue_.change_image(image, [](ImageRecord& record) { record.backing_dirty = true; });
+    session.disk->stack().version->backing().open_for_writing();
+  } catch (...) {
+    end_direct(image);
+    throw;
+  }
 }
 
 void StoreImpl::end_direct(const std::string& image_name) noexcept {
@@ -164,14 +181,18 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
                        const std::string& reason) {
   const std::lock_guard change(session->change_mutex);
   if (session->ended) return;
+  const auto wait = grace();
   {
     const std::lock_guard lock(mutex_);
-    if (when == End::if_idle && session->connections > 0) return;
+    // Its station may have been back since this was decided.
+    if (when == End::if_idle &&
+        (session->connections > 0 || LiveSession::Clock::now() - session->idle_since < wait))
+      return;
     session->finishing = true;
   }
   session->ended = true;
   session->disk->shut(reason);
-  const bool was_direct = session->begun && session->record.writes == Destination::direct;
+  const bool was_direct = session->record.writes == Destination::direct;
   std::vector<std::shared_ptr<Layer>> opened = session->disk->stack().layers;  // newest first
   const std::size_t kept = discard ? 0 : surviving(session->layers);
   try {
@@ -186,24 +207,29 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
   std::vector<LayerRecord> doomed(session->layers.begin() + static_cast<std::ptrdiff_t>(kept),
                                   session->layers.end());
   session->layers.resize(kept);
+  std::exception_ptr failure;
   try {
-    if (kept == 0) {
-      if (session->saved) catalogue_.remove_session(session->record.id);
-    } else if (session->begun) {
-      session->record.ended = std::time(nullptr);
-      session->news.push_back({session->record.ended, "ended", reason});
-      save(*session);
-    }
-    remove_layers(doomed);
+    drop_layers(doomed, [&] {
+      if (kept == 0) {
+        if (session->saved) catalogue_.remove_session(session->record.id);
+      } else if (session->begun) {
+        session->record.ended = std::time(nullptr);
+        session->news.push_back({session->record.ended, "ended", reason});
+        save(*session);
+      }
+    });
   } catch (const std::exception&) {
-    // The catalogue still has the session as live; it ends at the next start.
+    failure = std::current_exception();
   }
   if (was_direct) end_direct(session->record.image);
   {
     const std::lock_guard lock(mutex_);
     live_.erase(session->record.id);
+    // The catalogue still has it as it was: it is to be ended as soon as that can be written.
+    if (failure) waiting_[session->record.id] = LiveSession::Clock::time_point::min();
   }
   finished_.notify_all();
+  if (failure) std::rethrow_exception(failure);
 }
 
 // Ends a session that no one serves in this process.
@@ -214,13 +240,13 @@ void StoreImpl::finish_record(SessionRecord record, bool discard) {
   const std::vector<LayerRecord> doomed(layers.begin() + static_cast<std::ptrdiff_t>(kept),
                                         layers.end());
   layers.resize(kept);
-  if (kept == 0) {
-    catalogue_.remove_session(record.id);
-  } else {
-    record.ended = std::time(nullptr);
-    catalogue_.save_session(record, layers, {{record.ended, "ended", ""}});
-  }
-  remove_layers(doomed);
+  if (kept > 0) record.ended = std::time(nullptr);
+  drop_layers(doomed, [&] {
+    if (kept == 0)
+      catalogue_.remove_session(record.id);
+    else
+      catalogue_.save_session(record, layers, {{record.ended, "ended", ""}});
+  });
   if (record.writes == Destination::direct) end_direct(record.image);
 }
 
@@ -277,13 +303,17 @@ StoreImpl::SessionPtr StoreImpl::live_session(const std::string& name) {
 
 void StoreImpl::end_session(const std::string& name, bool discard) {
   const std::string id = session_id(name);
+  std::unique_lock connect(connect_mutex_);
   SessionPtr session;
   {
     const std::lock_guard lock(mutex_);
     if (const auto found = live_.find(id); found != live_.end()) session = found->second;
   }
-  if (session) return finish(session, End::now, discard, "the administrator ended the session");
-  const std::lock_guard connect(connect_mutex_);
+  if (session) {
+    connect.unlock();
+    return finish(session, End::now, discard, "the administrator ended the session");
+  }
+  // Nobody can resume or begin it now.
   const auto record = catalogue_.find_session(id);
   if (!record) throw Error(ENOENT, "there is no session " + quote(name));
   if (record->ended != 0 && !discard)
@@ -291,11 +321,9 @@ void StoreImpl::end_session(const std::string& name, bool discard) {
                             " is not live; its persistent layers can be discarded with: "
                             "plydisk session end " +
                             id + " --discard");
-  {
-    const std::lock_guard lock(mutex_);
-    waiting_.erase(id);
-  }
   finish_record(*record, discard);
+  const std::lock_guard lock(mutex_);
+  waiting_.erase(id);
 }
 
 }  // namespace plydisk

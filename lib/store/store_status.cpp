@@ -16,7 +16,8 @@ namespace {
 void describe_layers(SessionStatus& status, const std::vector<LayerRecord>& layers) {
   for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer)
     status.layers.push_back(layer->uuid);
-  status.persistent = what_is_written_survives(status.record.writes, layers);
+  status.persistent =
+      !status.record.station.empty() && what_is_written_survives(status.record.writes, layers);
 }
 
 }  // namespace
@@ -110,7 +111,13 @@ LayerStatus StoreImpl::layer(const std::string& uuid) {
 
 std::vector<LayerStatus> StoreImpl::layers() {
   std::vector<LayerStatus> all;
-  for (const auto& record : catalogue_.layers()) all.push_back(layer(record.uuid));
+  for (const auto& record : catalogue_.layers()) {
+    try {
+      all.push_back(layer(record.uuid));
+    } catch (const Error& error) {
+      if (error.code() != ENOENT) throw;  // ENOENT: its session has ended meanwhile
+    }
+  }
   return all;
 }
 

@@ -1,5 +1,6 @@
 // The store's rules: who is let in, what survives, what is refused.
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -242,6 +243,93 @@ TEST_CASE_FIXTURE(Fixture, "direct writes that belong with layers hold the image
     CHECK(get(*other) == 0);
     CHECK(get(*other, 65536) == 'd');
   }
+}
+
+TEST_CASE_FIXTURE(Fixture, "a merged layer that has direct writes holds the image too") {
+  {
+    const auto connection = connect("img@p");
+    put(*connection, 'v');
+    store->redirect("p", Destination::direct, {false, true}, {});
+    put(*connection, 'd', 65536);
+    store->redirect("p", Destination::server_persistent, {true, false}, {});
+    CHECK(get(*connection, 65536) == 'd');
+    put(*connection, 'p', 65536);
+  }
+  store->end_session("p", false);
+  CHECK(error_of([&] { connect("img@other"); }).code() == EBUSY);
+  const auto connection = connect("img@p");
+  CHECK(get(*connection) == 'v');
+  CHECK(get(*connection, 65536) == 'p');
+}
+
+TEST_CASE_FIXTURE(Fixture, "what is wrong with an image is told to a direct station at connect") {
+  add_station("boss", Destination::direct);
+  const File other = File::open(path() / "images" / "img" / "disk", O_RDONLY);
+  REQUIRE(::flock(other.fd(), LOCK_SH) == 0);
+  const Error error = error_of([&] { connect("img@boss"); });
+  CHECK(error.code() == EBUSY);
+  CHECK(mentions(error, "another process"));
+  connect("img@pc");
+  store->end_session("pc", false);
+  REQUIRE(::flock(other.fd(), LOCK_UN) == 0);
+  put(*connect("img@boss"), 'd');
+}
+
+TEST_CASE_FIXTURE(Fixture, "a session keeps its image until it ends") {
+  Store::NewImage image;
+  image.name = "second";
+  image.size = 1 << 20;
+  store->create_image(image, {});
+  add_station("pc", {});
+  const auto set_image = [&](const char* name) {
+    store->catalogue().change_station("pc", [&](StationRecord& pc) { pc.image = name; });
+  };
+  set_image("img");
+  put(*connect("@pc"), 'v');
+  set_image("second");
+  CHECK(get(*connect("@pc")) == 'v');
+  CHECK(get(*connect("img@pc")) == 'v');
+  CHECK(error_of([&] { connect("third@pc"); }).code() == EACCES);
+  open("boot-1");  // the server was restarted, and the system goes on
+  CHECK(get(*connect("@pc")) == 'v');
+  SUBCASE("by the administrator") {
+    store->end_session("pc", false);
+    CHECK(connect("@pc")->image() == "second");
+    CHECK(error_of([&] { connect("img@pc"); }).code() == EACCES);
+  }
+  SUBCASE("by a boot of the machine") {
+    open("boot-2");
+    CHECK(connect("@pc")->image() == "second");
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "layers that the catalogue does not know are left alone") {
+  const auto layers = path() / "layers";
+  const auto foreign = layers / "11111111-2222-4333-8444-555555555555";
+  std::filesystem::create_directory(foreign);
+  File::open(foreign / "data", O_RDWR | O_CREAT).write("precious", 8, 0);
+  put(*connect("img@pc"), 'v');
+  const std::string uuid = store->layers().at(0).record.uuid;
+  // As if a crash had come after the record was removed, and before the files were.
+  store.reset();
+  std::filesystem::copy(layers / uuid, directory.path() / "copy");
+  open("boot-1");
+  store->end_session("pc", true);
+  CHECK_FALSE(std::filesystem::exists(layers / uuid));
+  store->catalogue().announce_layer(uuid);
+  std::filesystem::copy(directory.path() / "copy", layers / uuid);
+  open("boot-1");
+  CHECK_FALSE(std::filesystem::exists(layers / uuid));
+  CHECK(std::filesystem::exists(foreign / "data"));
+  CHECK(store->catalogue().doomed_layers().empty());
+
+  store.reset();
+  std::filesystem::remove(path() / "catalogue.sqlite");
+  std::filesystem::remove(path() / "catalogue.sqlite-wal");
+  const Error error = error_of([&] { Store::init(path()); });
+  CHECK(error.code() == EEXIST);
+  CHECK(mentions(error, "backup"));
+  CHECK(std::filesystem::exists(foreign / "data"));
 }
 
 TEST_CASE_FIXTURE(Fixture, "a peer is told of the images that it may use") {
