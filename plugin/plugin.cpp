@@ -50,12 +50,12 @@ struct Handle {
 
 // The errors that the NBD protocol knows; all others are I/O errors to the client.
 int wire_error(int code) {
+  if (is_disk_full(code)) return ENOSPC;
   switch (code) {
     case EPERM:
     case EROFS:
     case EIO:
     case ENOMEM:
-    case ENOSPC:
     case ESHUTDOWN:
     case EINVAL:
     case EOPNOTSUPP:

@@ -32,6 +32,17 @@ int errno_of(int code) {
   }
 }
 
+// Whether the last write to the journal failed because a quota is used up. SQLite knows a full disk
+// by ENOSPC alone, and sqlite3_system_errno() is not set when it is a statement that fails.
+bool is_over_quota(sqlite3* db) {
+  sqlite3_file* journal = nullptr;
+  int error = 0;
+  return sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &journal) == SQLITE_OK &&
+         journal->pMethods != nullptr &&
+         journal->pMethods->xFileControl(journal, SQLITE_FCNTL_LAST_ERRNO, &error) == SQLITE_OK &&
+         error == EDQUOT;
+}
+
 }  // namespace
 
 Database Database::open(const std::filesystem::path& path, Mode mode) {
@@ -94,8 +105,9 @@ std::vector<std::string> Database::find_faults() {
 }
 
 void Database::fail(int code, const std::string& doing) const {
-  throw Error(errno_of(code), doing + " " + path_ + ": " +
-                                  (db_ != nullptr ? sqlite3_errmsg(db_) : sqlite3_errstr(code)));
+  const int error = code == SQLITE_IOERR_WRITE && is_over_quota(db_) ? EDQUOT : errno_of(code);
+  throw Error(error, doing + " " + path_ + ": " +
+                         (db_ != nullptr ? sqlite3_errmsg(db_) : sqlite3_errstr(code)));
 }
 
 Statement::Statement(Database& db, std::string_view sql) : db_(&db) {

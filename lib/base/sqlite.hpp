@@ -21,7 +21,7 @@ class Database {
  public:
   enum class Mode { create, read_write, read_only };
   Database() = default;
-  // Errors: ENOENT, EACCES, EUCLEAN (not a database, or damaged), ENOSPC, EBUSY, EIO.
+  // Errors: ENOENT, EACCES, EUCLEAN (not a database, or damaged), ENOSPC, EDQUOT, EBUSY, EIO.
   static Database open(const std::filesystem::path& path, Mode mode);
   Database(Database&& other) noexcept;
   Database& operator=(Database&& other) noexcept;

@@ -74,7 +74,7 @@ class ChunkMap {
     const std::uint64_t word = present_[page / 64].load(std::memory_order_acquire);
     return (word >> (page % 64) & 1) != 0 ? entries_ + chunk : nullptr;
   }
-  // The entry, its memory allocated first. Throws Error(ENOSPC) when the file system is full.
+  // The entry, its memory allocated first. Throws ENOSPC or EDQUOT when there is no room.
   ChunkEntry& ensure(std::uint64_t chunk);
 
   // Calls fn(chunk, state) for each chunk that holds anything, in order.

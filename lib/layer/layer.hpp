@@ -19,7 +19,8 @@
 // - After a power cut the map is rebuilt from the index, and pending records are copied to the data
 //   file. After a crash of the process the map is believed, and the records are not needed.
 // - A sync or commit that failed stops the layer: all later calls throw EIO until it is reopened. A
-//   full file system is not such a failure: the call throws ENOSPC, and a later one may succeed.
+//   full file system or quota is not such a failure: the call throws ENOSPC or EDQUOT, and a later
+//   one may succeed.
 //
 // Thread safety: all functions may be called from any thread, where no other contract is stated.
 #pragma once

@@ -76,7 +76,7 @@ void Layer::flush_round(bool drop_pending) {
     save_changes(drop_pending);
   } catch (const Error& error) {
     // A full file system loses nothing: save_changes() has marked everything again.
-    if (error.code() != ENOSPC) stopped_.store(true);
+    if (!is_disk_full(error.code())) stopped_.store(true);
     throw;
   } catch (...) {
     stopped_.store(true);

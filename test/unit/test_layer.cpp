@@ -8,10 +8,12 @@
 #include "base/file.hpp"
 #include "layer/frozen_index.hpp"
 #include "layer/layer.hpp"
+#include "storage_faults.hpp"
 #include "test_support.hpp"
 
 using namespace plydisk;
 using plydisk::test::error_of;
+using plydisk::test::FailingSqliteWrites;
 using plydisk::test::mentions;
 using plydisk::test::TemporaryDirectory;
 
@@ -171,6 +173,19 @@ TEST_CASE_FIXTURE(Fixture, "a layer whose sync failed is stopped") {
   CHECK(error_of([&] { layer->flush(); }).code() == EIO);
   CHECK(error_of([&] { layer->flush(); }).code() == EIO);
   CHECK(error_of([&] { layer->mark_pass(0, SectorSet::range(1, 1)); }).code() == EIO);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a full disk does not stop a layer, nor does a quota") {
+  {
+    const auto layer = create();
+    put(*layer, 0, std::vector<char>(512, 'a'));
+    for (const int error : {ENOSPC, EDQUOT}) {
+      const FailingSqliteWrites full(error);
+      CHECK(error_of([&] { layer->flush(); }).code() == error);
+    }
+    layer->flush();
+  }
+  CHECK(open_after_reboot()->find(0).data() == SectorSet::range(0, 1));
 }
 
 TEST_CASE_FIXTURE(Fixture, "another layer's files are refused") {
