@@ -154,6 +154,14 @@ void remove_tree(const std::filesystem::path& path) {
   if (failed) throw_errno(failed.value(), "cannot remove " + path.string());
 }
 
+void forget_cached(const std::filesystem::path& path) noexcept {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return;
+  // Only clean pages are forgotten; what can't be written now is clean afterwards, and wrong.
+  ::fdatasync(fd.get());
+  ::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);
+}
+
 std::uint64_t allocated_in(const std::filesystem::path& path) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0) return 0;

@@ -88,6 +88,10 @@ void create_directory_durably(const std::filesystem::path& directory);
 // Removes a file or a whole tree, with the observer told of each file.
 void remove_tree(const std::filesystem::path& path);
 
+// Writes what the kernel has cached of a file, and lets it forget that, as far as it can: then
+// reads give what is on the disk, also where a write had failed. For files that nobody has open.
+void forget_cached(const std::filesystem::path& path) noexcept;
+
 // Bytes that the file system has really allocated for a file, or for all files of a folder. Opens
 // none of them: closing a descriptor of an SQLite file would drop the locks of its owner.
 std::uint64_t allocated_in(const std::filesystem::path& path);

@@ -1,6 +1,8 @@
 #include "layer/chunk_map.hpp"
 
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -20,6 +22,20 @@ struct ChunkMap::Header {
   bool operator==(const Header&) const = default;
 };
 
+namespace {
+
+// Where a file is copied on write, a page of the mapping that is allocated already needs room once
+// more when it changes: a SIGBUS on a full disk. Only an empty file can be excepted from that, and
+// most file systems have no such thing: then it fails, and nothing is lost.
+void turn_off_copy_on_write(int fd) {
+  int flags = 0;
+  if (::ioctl(fd, FS_IOC_GETFLAGS, &flags) != 0) return;
+  flags |= FS_NOCOW_FL;
+  ::ioctl(fd, FS_IOC_SETFLAGS, &flags);
+}
+
+}  // namespace
+
 ChunkMap::ChunkMap(const std::filesystem::path& path, const std::string& uuid,
                    std::uint64_t disk_size, const std::string& boot_id)
     : file_(File::open(path, O_RDWR | O_CREAT)),
@@ -36,11 +52,6 @@ ChunkMap::ChunkMap(const std::filesystem::path& path, const std::string& uuid,
   believed_ = file_.size() == length_ &&
               ::pread(file_.fd(), &found, sizeof found, 0) == static_cast<ssize_t>(sizeof found) &&
               found == expected;
-  // Not through File: nobody believes a map after a reboot, so no record of it is owed.
-  if (!believed_ && (::ftruncate(file_.fd(), 0) != 0 ||
-                     ::ftruncate(file_.fd(), static_cast<off_t>(length_)) != 0))
-    throw_errno("cannot resize " + file_.path());
-
   void* const base =
       ::mmap(nullptr, length_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, file_.fd(), 0);
   if (base == MAP_FAILED) throw_errno("cannot map " + file_.path());
@@ -62,11 +73,28 @@ ChunkMap::Header ChunkMap::make_header() const {
   return header;
 }
 
+void ChunkMap::reset() {
+  believed_ = false;
+  for (std::uint64_t page = 0; page * entries_per_page < chunks_; page += 64)
+    present_[page / 64] = 0;
+  // Not through File: nobody believes a map after a reboot, so no record of it is owed.
+  if (::ftruncate(file_.fd(), 0) != 0) throw_errno("cannot resize " + file_.path());
+  turn_off_copy_on_write(file_.fd());
+  if (::ftruncate(file_.fd(), static_cast<off_t>(length_)) != 0)
+    throw_errno("cannot resize " + file_.path());
+}
+
 void ChunkMap::seal() {
   const Header header = make_header();
   if (::pwrite(file_.fd(), &header, sizeof header, 0) != static_cast<ssize_t>(sizeof header))
     throw_errno("cannot write " + file_.path());
   believed_ = true;
+}
+
+void ChunkMap::disbelieve() noexcept {
+  const Header nobodys{};
+  if (::pwrite(file_.fd(), &nobodys, sizeof nobodys, 0) != static_cast<ssize_t>(sizeof nobodys))
+    ::unlink(file_.path().c_str());
 }
 
 void ChunkMap::find_present_pages() {

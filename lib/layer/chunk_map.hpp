@@ -3,7 +3,8 @@
 // A sparse file of 32-byte entries, one a chunk, mapped shared: a header of one page, then entry c
 // at byte 4096 + 32·c. An acknowledged write is in the page cache with its bits, so a crash of the
 // process loses nothing, flushed or not. A reboot of the machine might have lost any part of it:
-// the header holds the kernel's boot id, and a map from another boot is not believed.
+// the header holds the kernel's boot id, and a map from another boot is not believed. Nor is one
+// whose layer could not be synced: the page cache has what the disk has not, and calls it clean.
 //
 // State of a sector, by its two bits:
 //   valid zero
@@ -14,7 +15,8 @@
 // Readers take no lock. They load `zero` before `valid`, and writers change one bit at a time in an
 // order in which each state on the way is right (Layer says how).
 //
-// Thread safety: find() and ensure() from any thread; reset() and seal() before others see it.
+// Thread safety: find(), ensure() and disbelieve() from any thread; reset() and seal() before
+// others see it.
 #pragma once
 
 #include <algorithm>
@@ -56,17 +58,20 @@ static_assert(sizeof(ChunkEntry) == 32);
 
 class ChunkMap {
  public:
-  // Opens the file, or makes it. `disk_size` in bytes.
+  // Opens the file, or makes it, and changes nothing in it. `disk_size` in bytes.
   ChunkMap(const std::filesystem::path& path, const std::string& uuid, std::uint64_t disk_size,
            const std::string& boot_id);
   ~ChunkMap();
   ChunkMap(const ChunkMap&) = delete;
   ChunkMap& operator=(const ChunkMap&) = delete;
 
-  // Whether the contents are this layer's and of this boot. If not, the map is empty: fill it,
-  // then seal() it.
+  // Whether the contents are this layer's and of this boot. If not, reset() the map before anything
+  // else, fill it, and seal() it.
   bool believed() const noexcept { return believed_; }
+  void reset();
   void seal();
+  // From now on the file is not believed by those who open it; here it goes on to be used.
+  void disbelieve() noexcept;
 
   // Null if no chunk near this one was ever written, which spares the memory of untouched parts.
   const ChunkEntry* find(std::uint64_t chunk) const noexcept {
@@ -80,6 +85,19 @@ class ChunkMap {
   // Calls fn(chunk, state) for each chunk that holds anything, in order.
   template <typename Fn>
   void for_each(Fn&& fn) const {
+    any_of([&](std::uint64_t chunk, const ChunkState& state) {
+      fn(chunk, state);
+      return false;
+    });
+  }
+  bool empty() const {
+    return !any_of([](std::uint64_t, const ChunkState&) { return true; });
+  }
+
+ private:
+  // Stops when fn returns true.
+  template <typename Fn>
+  bool any_of(Fn&& fn) const {
     for (std::uint64_t page = 0; page * entries_per_page < chunks_; ++page) {
       if (find(page * entries_per_page) == nullptr) {
         if (page % 64 == 0 && present_[page / 64].load(std::memory_order_acquire) == 0) page += 63;
@@ -87,11 +105,12 @@ class ChunkMap {
       }
       const std::uint64_t end = std::min(chunks_, (page + 1) * entries_per_page);
       for (std::uint64_t chunk = page * entries_per_page; chunk < end; ++chunk)
-        if (const ChunkState state = entries_[chunk].load(); !state.empty()) fn(chunk, state);
+        if (const ChunkState state = entries_[chunk].load(); !state.empty() && fn(chunk, state))
+          return true;
     }
+    return false;
   }
 
- private:
   static constexpr std::uint64_t page_size = 4096;
   static constexpr std::uint64_t entries_per_page = page_size / sizeof(ChunkEntry);
 

@@ -41,7 +41,9 @@ std::shared_ptr<Layer> Layer::create(const std::filesystem::path& folder,
     if (options.durability == Durability::durable) data.sync_data();
     SectorIndex::create(folder / SectorIndex::file_name, identity, options.durability);
     // Last of all, so that an unfinished folder is never taken for a layer.
-    ChunkMap(folder / map_name, identity.uuid, identity.disk_size, options.boot_id).seal();
+    ChunkMap map(folder / map_name, identity.uuid, identity.disk_size, options.boot_id);
+    map.reset();
+    map.seal();
     if (options.durability == Durability::durable) sync_directory(folder);
     return std::make_shared<Layer>(folder, identity, options);
   } catch (...) {
@@ -64,6 +66,13 @@ Layer::Layer(const std::filesystem::path& folder, const LayerIdentity& identity,
       durability_(options.durability),
       sync_backing_(options.sync_backing),
       dirty_(chunk_count(identity.disk_size)) {
+  map_ = std::make_unique<ChunkMap>(folder / map_name, identity.uuid, identity.disk_size,
+                                    options.boot_id);
+  if (!map_->believed() && durability_ == Durability::durable) {
+    // Before a sync that failed is forgotten: what it left in the WAL may look committed.
+    forget_cached(folder / data_name);
+    forget_cached(folder / (std::string(SectorIndex::file_name) + "-wal"));
+  }
   File data = File::open(folder / data_name, O_RDWR);
   if (data.size() < identity.disk_size)
     throw Error(EUCLEAN, data.path() + " was truncated: it has " + std::to_string(data.size()) +
@@ -71,18 +80,17 @@ Layer::Layer(const std::filesystem::path& folder, const LayerIdentity& identity,
                              "; restore it from a backup or discard the layer");
   data_ = std::make_unique<MappedFile>(std::move(data), identity.disk_size);
   index_ = std::make_unique<SectorIndex>(folder / SectorIndex::file_name, identity, durability_);
-  map_ = std::make_unique<ChunkMap>(folder / map_name, identity.uuid, identity.disk_size,
-                                    options.boot_id);
   if (map_->believed())
     find_unsaved_changes();
   else
     restore_map();
 }
 
-// After a reboot: the index is the truth, and the data of pending records may be missing.
+// As after a reboot: the index is the truth, and the data of pending records may be missing.
 void Layer::restore_map() {
   if (durability_ == Durability::process)
     throw Error(ESTALE, folder_.string() + " is a volatile layer from before a reboot");
+  map_->reset();
   index_->load([this](const ChunkChange& row) {
     ChunkEntry& entry = map_->ensure(row.chunk);
     for (unsigned w = 0; w < 2; ++w) {
@@ -100,10 +108,26 @@ void Layer::restore_map() {
   map_->seal();
 }
 
+// Whether the map is older than the index. Sectors that a layer holds it holds for good, except
+// that a layer with data of its own may write over what was in the backing.
+bool Layer::map_lacks(const std::vector<ChunkChange>& saved) const {
+  return std::any_of(saved.begin(), saved.end(), [this](const ChunkChange& row) {
+    const ChunkState now = find(row.chunk);
+    return !(row.state.valid & ~now.valid).empty() ||
+           !(row.state.pass() & ~(now.valid | now.zero)).empty();
+  });
+}
+
 // After a crash of the process the map knows more than the index. What it knows more is dirty.
 void Layer::find_unsaved_changes() {
   std::vector<ChunkChange> saved;
   index_->load([&](const ChunkChange& row) { saved.push_back(row); });
+  if (map_lacks(saved)) {
+    if (durability_ == Durability::durable) return restore_map();
+    throw Error(EUCLEAN, (folder_ / map_name).string() +
+                             " is older than the layer's index, so writes are missing: its storage "
+                             "was away for a time; discard the layer");
+  }
   auto row = saved.cbegin();
   map_->for_each([&](std::uint64_t chunk, const ChunkState& state) {
     while (row != saved.cend() && row->chunk < chunk) ++row;
@@ -112,11 +136,7 @@ void Layer::find_unsaved_changes() {
   });
 }
 
-bool Layer::empty() const {
-  bool found = false;
-  map_->for_each([&](std::uint64_t, const ChunkState&) { found = true; });
-  return !found;
-}
+bool Layer::empty() const { return map_->empty(); }
 
 void Layer::require_running() const {
   if (stopped_.load(std::memory_order_relaxed))

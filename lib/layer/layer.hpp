@@ -17,9 +17,13 @@
 //   two). These *pending* records are dropped in the first commit after the data file was synced.
 //   If any sector that had data was written again or zeroed, the data file must be synced.
 // - After a power cut the map is rebuilt from the index, and pending records are copied to the data
-//   file. After a crash of the process the map is believed, and the records are not needed.
+//   file. After a crash of the process the map is believed, and the records are not needed; unless
+//   it lacks what the index has: then the storage went away and came back with older files.
 // - A sync or commit that failed stops the layer: all later calls throw EIO until it is reopened. A
-//   full file system or quota is not such a failure: the call throws ENOSPC or EDQUOT, and a later
+//   durable one is then what its index says, even if the machine ran on: the map knows of sectors
+//   that are in the page cache, are called clean there, and never reached the disk.
+// - A full file system or quota is not such a failure: the call throws ENOSPC or EDQUOT, and a
+// later
 //   one may succeed.
 //
 // Thread safety: all functions may be called from any thread, where no other contract is stated.
@@ -127,7 +131,9 @@ class Layer {
 
  private:
   void restore_map();
+  bool map_lacks(const std::vector<ChunkChange>& saved) const;
   void find_unsaved_changes();
+  void stop() noexcept;
   void require_running() const;
   bool has_data(std::uint64_t first_sector, std::uint64_t sectors) const;
   void zero_slice(std::uint64_t first_sector, std::uint64_t sectors);

@@ -76,12 +76,18 @@ void Layer::flush_round(bool drop_pending) {
     save_changes(drop_pending);
   } catch (const Error& error) {
     // A full file system loses nothing: save_changes() has marked everything again.
-    if (!is_disk_full(error.code())) stopped_.store(true);
+    if (!is_disk_full(error.code())) stop();
     throw;
   } catch (...) {
-    stopped_.store(true);
+    stop();
     throw;
   }
+}
+
+void Layer::stop() noexcept {
+  stopped_.store(true);
+  // The map of a `process` layer is all that there is.
+  if (durability_ == Durability::durable) map_->disbelieve();
 }
 
 void Layer::save_changes(bool drop_pending) {

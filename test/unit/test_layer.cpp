@@ -14,6 +14,7 @@
 using namespace plydisk;
 using plydisk::test::error_of;
 using plydisk::test::FailingSqliteWrites;
+using plydisk::test::FailingSyncs;
 using plydisk::test::mentions;
 using plydisk::test::TemporaryDirectory;
 
@@ -173,6 +174,95 @@ TEST_CASE_FIXTURE(Fixture, "a layer whose sync failed is stopped") {
   CHECK(error_of([&] { layer->flush(); }).code() == EIO);
   CHECK(error_of([&] { layer->flush(); }).code() == EIO);
   CHECK(error_of([&] { layer->mark_pass(0, SectorSet::range(1, 1)); }).code() == EIO);
+}
+
+TEST_CASE_FIXTURE(Fixture, "what a failed sync left in memory is not believed later") {
+  {
+    const auto layer = create();
+    put(*layer, 512, std::vector<char>(512, 'a'));
+    layer->flush();
+    put(*layer, 512, std::vector<char>(512, 'b'));
+    put(*layer, 2048, std::vector<char>(512, 'b'));
+    const FailingSyncs failing("/data", EIO);
+    CHECK(error_of([&] { layer->flush(); }).code() == EIO);
+    CHECK(layer->find(0).data() == (SectorSet::range(1, 1) | SectorSet::range(4, 1)));
+  }
+  const auto layer = open();
+  CHECK(layer->find(0).data() == SectorSet::range(1, 1));
+  CHECK(get(*layer, 512, 512) == std::vector<char>(512, 'a'));
+  put(*layer, 2048, std::vector<char>(512, 'c'));
+  layer->flush();
+}
+
+TEST_CASE_FIXTURE(Fixture, "a full disk is no excuse for a failed sync") {
+  const auto layer = create();
+  put(*layer, 0, std::vector<char>(512, 'a'));
+  layer->flush();
+  put(*layer, 0, std::vector<char>(512, 'b'));  // which needs a sync
+  const FailingSyncs failing("/data", ENOSPC);
+  CHECK(error_of([&] { layer->flush(); }).code() == EIO);
+  CHECK(mentions(error_of([&] { layer->flush(); }), "stopped"));
+}
+
+TEST_CASE_FIXTURE(Fixture, "what a failed commit left in memory is not believed later") {
+  {
+    const auto layer = create();
+    put(*layer, 512, std::vector<char>(512, 'a'));
+    const FailingSqliteWrites failing(EIO);
+    CHECK(error_of([&] { layer->flush(); }).code() == EIO);
+  }
+  CHECK(open()->empty());
+}
+
+TEST_CASE_FIXTURE(Fixture, "a volatile layer's map is believed whatever failed") {
+  options.durability = Durability::process;
+  {
+    const auto layer = create();
+    put(*layer, 512, std::vector<char>(512, 'a'));
+    const FailingSqliteWrites failing(EIO);
+    CHECK(error_of([&] { layer->maintain(); }).code() == EIO);
+  }
+  CHECK(open()->find(0).data() == SectorSet::range(1, 1));
+}
+
+TEST_CASE_FIXTURE(Fixture, "a map that is older than the index is not believed") {
+  const auto older_map = directory.path() / "map";
+  const auto write_and_bring_back_the_map = [&] {
+    {
+      const auto layer = create();
+      std::filesystem::copy_file(folder() / Layer::map_name, older_map);
+      put(*layer, 512, std::vector<char>(512, 'a'));
+      layer->flush();
+      layer->maintain();
+    }
+    std::filesystem::copy_file(older_map, folder() / Layer::map_name,
+                               std::filesystem::copy_options::overwrite_existing);
+  };
+  SUBCASE("a durable layer goes back to its index") {
+    write_and_bring_back_the_map();
+    // The data too is older than the record of it.
+    File::open(folder() / Layer::data_name, O_RDWR).punch(0, chunk_size);
+    const auto layer = open();
+    CHECK(layer->find(0).data() == SectorSet::range(1, 1));
+    CHECK(get(*layer, 512, 512) == std::vector<char>(512, 'a'));
+  }
+  SUBCASE("a volatile layer is refused") {
+    options.durability = Durability::process;
+    write_and_bring_back_the_map();
+    CHECK(error_of([&] { open(); }).code() == EUCLEAN);
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "a map may have data where the index says pass") {
+  {
+    const auto layer = create();
+    layer->import_state(0, {}, SectorSet::range(0, 4));
+    layer->flush();
+    put(*layer, 512, std::vector<char>(512, 'a'));
+  }
+  const auto layer = open();
+  CHECK(layer->find(0).data() == SectorSet::range(1, 1));
+  CHECK(layer->find(0).pass() == (SectorSet::range(0, 1) | SectorSet::range(2, 2)));
 }
 
 TEST_CASE_FIXTURE(Fixture, "a full disk does not stop a layer, nor does a quota") {
