@@ -21,6 +21,12 @@ namespace {
 
 StorageObserver* observer() { return storage_observer.load(std::memory_order_acquire); }
 
+// Whether an errno of fallocate says that this can't be done here, rather than that it failed.
+// EINVAL: the range is of sectors smaller than the block device's own.
+bool is_refused(int error) {
+  return error == EOPNOTSUPP || error == ENOSYS || error == ENODEV || error == EINVAL;
+}
+
 void sync_descriptor(const std::string& path, int fd, int (*sync)(int)) {
   auto* const watch = observer();
   if (watch != nullptr && watch->skip_sync(path)) return;
@@ -96,8 +102,7 @@ void File::punch(std::uint64_t offset, std::uint64_t length) const {
   if (::fallocate(fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
                   static_cast<off_t>(length)) == 0)
     return;
-  if (errno != EOPNOTSUPP && errno != ENOSYS && errno != ENODEV)
-    throw_errno("cannot deallocate a range of " + path_);
+  if (!is_refused(errno)) throw_errno("cannot deallocate a range of " + path_);
   zero(offset, length, false);
 }
 
@@ -108,8 +113,7 @@ void File::zero(std::uint64_t offset, std::uint64_t length, bool may_punch) cons
   if (::fallocate(fd(), FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
                   static_cast<off_t>(length)) == 0)
     return;
-  if (errno != EOPNOTSUPP && errno != ENOSYS && errno != ENODEV)
-    throw_errno("cannot zero a range of " + path_);
+  if (!is_refused(errno)) throw_errno("cannot zero a range of " + path_);
   static const std::vector<std::byte> zeros(1 << 20);
   while (length > 0) {
     const auto piece = static_cast<std::size_t>(std::min<std::uint64_t>(length, zeros.size()));

@@ -67,7 +67,8 @@ class File {
   // Reads exactly `length` bytes; what lies past the end of the file is EIO.
   void read(void* buffer, std::size_t length, std::uint64_t offset) const;
   void write(const void* buffer, std::size_t length, std::uint64_t offset) const;
-  // Deallocates the range, which then reads as zeros; writes zeros where the file system can't.
+  // Deallocates the range, which then reads as zeros; writes zeros where the file system or
+  // the device can't.
   void punch(std::uint64_t offset, std::uint64_t length) const;
   // Writes zeros; `may_punch` allows deallocation.
   void zero(std::uint64_t offset, std::uint64_t length, bool may_punch) const;
