@@ -15,7 +15,7 @@ namespace plydisk {
 class Backing {
  public:
   virtual ~Backing() = default;
-  // Bytes; a multiple of the sector size, so the last sector of an odd file is filled with zeros.
+  // Bytes; a multiple of the sector size, so the last sector of an odd file reads on as zeros.
   virtual std::uint64_t size() const noexcept = 0;
   virtual std::string describe() const = 0;
   virtual void read(void* buffer, std::size_t length, std::uint64_t offset) const = 0;
@@ -27,11 +27,12 @@ class Backing {
   virtual void for_each_extent(std::uint64_t offset, std::uint64_t length,
                                const ExtentFn& fn) const = 0;
 
-  // Takes the backing for this process alone. EBUSY: others use it; EROFS, EACCES: it can't be
-  // written.
+  // Takes the backing for this process alone, and extends an odd file to whole sectors. EBUSY:
+  // others use it, or its path leads to something else by now; EROFS, EACCES: it can't be written.
   virtual void open_for_writing() = 0;
   virtual void close_for_writing() noexcept = 0;
-  // These need open_for_writing().
+  // These need open_for_writing(). After a flush that failed they throw EIO for good, and so does
+  // open_for_writing(): what was written may be lost. Reads go on.
   virtual void write(const void* buffer, std::size_t length, std::uint64_t offset) = 0;
   virtual void zero(std::uint64_t offset, std::uint64_t length, bool may_punch) = 0;
   // Makes everything written before durable.
