@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <cerrno>
 #include <cstring>
 
 #include "store/names.hpp"
@@ -17,8 +18,14 @@ Peer current_peer() {
   sockaddr_storage storage{};
   socklen_t length = sizeof storage;
   Peer peer{true, "unix"};
-  // A connection without a socket address, as with `nbdkit -s`, is as local as a Unix socket.
-  if (nbdkit_peer_name(reinterpret_cast<sockaddr*>(&storage), &length) != 0) return peer;
+  // Not every failure sets it.
+  errno = 0;
+  if (nbdkit_peer_name(reinterpret_cast<sockaddr*>(&storage), &length) != 0) {
+    // Pipes, as `nbdkit -s` may be given, are as local as a Unix socket. Of a TCP peer that has
+    // reset the connection already, nothing is known (ENOTCONN).
+    if (errno != ENOTSOCK) peer = {false, "unknown"};
+    return peer;
+  }
   const void* address = nullptr;
   in_addr v4{};
   sockaddr_in6 v6{};
