@@ -9,6 +9,7 @@
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
+#include <sys/resource.h>
 
 #include <cerrno>
 #include <cstring>
@@ -137,8 +138,18 @@ int get_ready() {
   });
 }
 
+// Each layer of each session takes four descriptors. Not before the fork: a command that --run
+// starts keeps the limit that it expects.
+void raise_open_files_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int after_fork() {
   return guarded(-1, [] {
+    raise_open_files_limit();
     server = open_server(true).release();
     return 0;
   });
