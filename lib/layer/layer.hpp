@@ -23,8 +23,7 @@
 //   durable one is then what its index says, even if the machine ran on: the map knows of sectors
 //   that are in the page cache, are called clean there, and never reached the disk.
 // - A full file system or quota is not such a failure: the call throws ENOSPC or EDQUOT, and a
-// later
-//   one may succeed.
+//   later one may succeed.
 //
 // Thread safety: all functions may be called from any thread, where no other contract is stated.
 #pragma once

@@ -66,7 +66,8 @@ void StoreImpl::check_backing(const ImageRecord& image) const {
     throw Error(EUCLEAN, "the backing of image " + quote(image.name) + " shrank from " +
                              std::to_string(image.backing_size) + " to " + std::to_string(size) +
                              " bytes: " + path + "; put it back");
-  if (size != image.backing_size)
+  // Direct writes extend an odd file to whole sectors.
+  if (size != image.backing_size && !(image.backing_dirty && size == image.size))
     throw Error(EUCLEAN,
                 "the backing of image " + quote(image.name) + " has grown: " + path + remedy);
   if (image.backing_mtime_ns != 0 && !image.backing_dirty &&

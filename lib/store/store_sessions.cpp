@@ -93,7 +93,7 @@ void StoreImpl::drop_layers(const std::vector<LayerRecord>& layers,
   try {
     save();
   } catch (const Error& error) {
-    if (error.code() != ENOSPC || layers.empty()) throw;
+    if (!is_disk_full(error.code()) || layers.empty()) throw;
     for (const auto& layer : layers)
       File::open(layer_folder(layer.uuid) / Layer::data_name, O_RDWR).truncate(0);
     save();
