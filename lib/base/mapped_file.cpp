@@ -41,12 +41,20 @@ void install_bus_handler() {
   });
 }
 
+// Larger copies are left to the processor ("rep movsb"), and there AMD's Zen 3 is five times slower
+// than a loop where the destination lies a few bytes further into its page than the source: as the
+// large buffers of malloc() do, 16 bytes into theirs.
+constexpr std::size_t copied_at_once = 4096;
+
 std::uint64_t now_ns() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
          static_cast<std::uint64_t>(now.tv_nsec);
 }
+
+// One system call for so much is cheaper than to walk through the mapping's small pages.
+constexpr std::size_t longest_mapped = 64 << 10;
 
 constexpr int first_cold_spell = 16;      // reads
 constexpr int shortest_cold_spell = 128;  // reads
@@ -76,7 +84,9 @@ bool guarded_copy(void* to, const void* from, std::size_t length) noexcept {
   }
   guard_return = &here;
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  std::memcpy(to, from, length);
+  for (std::size_t done = 0; done < length; done += copied_at_once)
+    std::memcpy(static_cast<std::byte*>(to) + done, static_cast<const std::byte*>(from) + done,
+                std::min(copied_at_once, length - done));
   std::atomic_signal_fence(std::memory_order_seq_cst);
   guard_return = nullptr;
   return true;
@@ -116,7 +126,7 @@ bool MappedFile::read_mapped(void* buffer, std::size_t length, std::uint64_t off
 }
 
 void MappedFile::read(void* buffer, std::size_t length, std::uint64_t offset) const {
-  const bool is_mapped = offset + length <= length_;
+  const bool is_mapped = offset + length <= length_ && length < longest_mapped;
   const int cold = cold_reads_.load(std::memory_order_relaxed);
   if (is_mapped && cold == 0 && read_mapped(buffer, length, offset)) return;
   const std::uint64_t start = now_ns();
