@@ -105,11 +105,7 @@ void load_packed(Database& db, std::uint64_t disk_size,
 
 }  // namespace
 
-void pack_index(Database& db) {
-  auto size = db.prepare("SELECT value FROM meta WHERE key = 'disk_size'");
-  size.step();
-  const std::uint64_t disk_size = std::stoull(size.text(0));
-  size.reset();
+void pack_index(Database& db, std::uint64_t disk_size) {
   Transaction transaction(db);
   db.exec("CREATE TABLE packed(first INTEGER PRIMARY KEY, chunks BLOB NOT NULL)");
   Packer packer(db);

@@ -18,7 +18,8 @@
 
 namespace plydisk {
 
-void pack_index(Database& db);
+// `disk_size` in bytes.
+void pack_index(Database& db, std::uint64_t disk_size);
 void unpack_index(Database& db);
 
 // Reads the packed form without writing to the file or its folder. Throws Error: EUCLEAN for one

@@ -47,7 +47,7 @@ void SectorIndex::create(const std::filesystem::path& path, const LayerIdentity&
 
 SectorIndex::SectorIndex(const std::filesystem::path& path, const LayerIdentity& identity,
                          Durability durability)
-    : db_(Database::open(path, Database::Mode::read_write)) {
+    : db_(Database::open(path, Database::Mode::read_write)), disk_size_(identity.disk_size) {
   // Exclusive before the first access: so the WAL needs no shared memory, and nobody else gets in.
   db_.exec("PRAGMA locking_mode=EXCLUSIVE; PRAGMA wal_autocheckpoint=0;");
   db_.exec(durability == Durability::durable ? "PRAGMA synchronous=FULL"
@@ -76,9 +76,7 @@ SectorIndex::~SectorIndex() = default;
 
 void SectorIndex::load(const std::function<void(const ChunkChange&)>& fn) {
   const std::lock_guard lock(mutex_);
-  auto size = db_.prepare("SELECT value FROM meta WHERE key = 'disk_size'");
-  size.step();
-  load_rows(db_, std::stoull(size.text(0)), fn);
+  load_rows(db_, disk_size_, fn);
 }
 
 std::optional<ChunkState> SectorIndex::find(std::uint64_t chunk) {
@@ -137,7 +135,7 @@ void SectorIndex::finish() {
   upsert_.reset();
   insert_pending_.reset();
   find_.reset();
-  pack_index(db_);
+  pack_index(db_, disk_size_);
   // Few large pages are read sooner than many small ones, and nothing is written to them any more.
   db_.exec("PRAGMA journal_mode=DELETE; PRAGMA page_size=16384; VACUUM");
   db_.close();

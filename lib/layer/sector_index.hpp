@@ -81,7 +81,8 @@ class SectorIndex {
 
  private:
   Database db_;
-  std::mutex mutex_;  // protects db_ and its statements
+  const std::uint64_t disk_size_;  // bytes
+  std::mutex mutex_;               // protects db_ and its statements
   std::optional<Statement> upsert_, insert_pending_, find_;
   std::atomic<int> wal_pages_{0};
   std::atomic<std::uint64_t> pending_bytes_{0};

@@ -1,10 +1,7 @@
 // Lines on the control socket: whatever they are, each has an answer that is JSON-RPC, or is a
 // notification; the store stays a store.
-#include <stdlib.h>
-
 #include <cstdint>
 #include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -13,29 +10,21 @@
 #include "control/protocol.hpp"
 #include "control/service.hpp"
 #include "store/store.hpp"
+#include "temporary_directory.hpp"
 
 namespace {
 
 // A store of its own for the life of the fuzzer.
 struct Target {
-  std::filesystem::path folder;
+  plydisk::test::TemporaryDirectory folder;
   std::unique_ptr<plydisk::Store> store;
   std::unique_ptr<plydisk::ControlService> service;
 
   Target() {
-    std::string name = (std::filesystem::temp_directory_path() / "plydisk-fuzz-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) std::abort();
-    folder = name;
-    plydisk::Store::init(folder / "store");
-    store = plydisk::Store::open(folder / "store");
+    plydisk::Store::init(folder.path() / "store");
+    store = plydisk::Store::open(folder.path() / "store");
     service =
         std::make_unique<plydisk::ControlService>(*store, plydisk::ControlService::Role::command);
-  }
-  ~Target() {
-    service.reset();
-    store.reset();
-    std::error_code ignored;
-    std::filesystem::remove_all(folder, ignored);
   }
 };
 

@@ -1,7 +1,6 @@
 // A layer's index file that somebody damaged: it opens, or is refused with an error. Never a crash,
 // and never a chunk past the disk's end.
 #include <fcntl.h>
-#include <stdlib.h>
 
 #include <cstdint>
 #include <cstdlib>
@@ -9,28 +8,22 @@
 
 #include "base/file.hpp"
 #include "layer/frozen_index.hpp"
+#include "temporary_directory.hpp"
 
 namespace {
 
 const plydisk::LayerIdentity identity{"11111111-2222-4333-8444-555555555555", "", 1 << 20};
 
 struct Target {
-  std::filesystem::path folder, sound, damaged;
+  plydisk::test::TemporaryDirectory folder;
+  const std::filesystem::path sound = folder.path() / "sound.sqlite";
+  const std::filesystem::path damaged = folder.path() / "damaged.sqlite";
   Target() {
-    std::string name = (std::filesystem::temp_directory_path() / "plydisk-fuzz-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) std::abort();
-    folder = name;
-    sound = folder / "sound.sqlite";
-    damaged = folder / "damaged.sqlite";
     plydisk::SectorIndex::create(sound, identity, plydisk::Durability::process);
     plydisk::SectorIndex index(sound, identity, plydisk::Durability::process);
     const plydisk::ChunkChange change{3, {plydisk::SectorSet::range(1, 9), {}}};
     index.commit({&change, 1}, {}, false);
     index.finish();
-  }
-  ~Target() {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder, ignored);
   }
 };
 

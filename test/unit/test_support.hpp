@@ -2,34 +2,13 @@
 #pragma once
 
 #include <doctest/doctest.h>
-#include <stdlib.h>
 
-#include <filesystem>
 #include <string>
 
 #include "base/error.hpp"
+#include "temporary_directory.hpp"
 
 namespace plydisk::test {
-
-// A folder of its own, gone at the end.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "plydisk-test-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw_errno("cannot make a folder for a test");
-    path_ = name;
-  }
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 // The error that `run` throws; code 0 if it throws none.
 template <typename Fn>

@@ -49,6 +49,13 @@ def _plydisks(workspace, group, image_path, columns=tuple(DESTINATIONS), prepare
             for column in columns]
 
 
+def _empty_files(workspace, scale, name):
+    """What writes are compared with: nbdkit file on an empty file, and once more on another."""
+    return [servers.nbdkit_file(workspace, disks.make_empty(workspace.path(f"{file}.raw"), scale.size),
+                                column)
+            for file, column in ((name, "file"), (f"{name}-again", "file again"))]
+
+
 def _measure(workspace, scale, group, work, compared, **more):
     return measure(workspace, group, scale.timed(work), compared, scale.sets, scale.rounds, **more)
 
@@ -125,9 +132,7 @@ def fragmented(workspace, scale, base):
 def first_writes(workspace, scale, base):
     """Blocks that were never written: into an empty sparse file, or an empty layer on the base."""
     group = "first"
-    flat = [servers.nbdkit_file(workspace, disks.make_empty(workspace.path(f"{name}.raw"), scale.size),
-                                column)
-            for name, column in (("first", "file"), ("first-again", "file again"))]
+    flat = _empty_files(workspace, scale, "first")
     own = _plydisks(workspace, group, base)
     others = [servers.nbdkit_cow(workspace, base),
               servers.qemu_nbd(workspace, disks.make_qcow2(workspace, "first.qcow2", base))]
@@ -150,9 +155,7 @@ def first_writes(workspace, scale, base):
 def rewrites(workspace, scale, base):
     """Disks that were written from end to end, then rewritten; also one synced block at a time."""
     group = "rewrite"
-    flat = [servers.nbdkit_file(workspace, disks.make_empty(workspace.path(f"{name}.raw"), scale.size),
-                                column)
-            for name, column in (("rewrite", "file"), ("rewrite-again", "file again"))]
+    flat = _empty_files(workspace, scale, "rewrite")
     own = _plydisks(workspace, group, base)
     cow = servers.nbdkit_cow(workspace, base)
     qcow2 = servers.qemu_nbd(workspace, disks.make_qcow2(workspace, "rewrite.qcow2", base))
@@ -178,9 +181,7 @@ def rewrites(workspace, scale, base):
 def synced_first_writes(workspace, scale, base):
     """One synced block at a time, each the first of its place."""
     group = "synced"
-    flat = [servers.nbdkit_file(workspace, disks.make_empty(workspace.path(f"{name}.raw"), scale.size),
-                                column)
-            for name, column in (("synced", "file"), ("synced-again", "file again"))]
+    flat = _empty_files(workspace, scale, "synced")
     own = _plydisks(workspace, group, base, ["plydisk persistent"])
     compared = [*flat, *own,
                 servers.qemu_nbd(workspace, disks.make_qcow2(workspace, "synced.qcow2", base))]
