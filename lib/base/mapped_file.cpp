@@ -53,9 +53,6 @@ std::uint64_t now_ns() {
          static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-// One system call for so much is cheaper than to walk through the mapping's small pages.
-constexpr std::size_t longest_mapped = 64 << 10;
-
 constexpr int first_cold_spell = 16;      // reads
 constexpr int shortest_cold_spell = 128;  // reads
 constexpr int longest_cold_spell = 1 << 16;
@@ -126,7 +123,7 @@ bool MappedFile::read_mapped(void* buffer, std::size_t length, std::uint64_t off
 }
 
 void MappedFile::read(void* buffer, std::size_t length, std::uint64_t offset) const {
-  const bool is_mapped = offset + length <= length_ && length < longest_mapped;
+  const bool is_mapped = offset + length <= length_;
   const int cold = cold_reads_.load(std::memory_order_relaxed);
   if (is_mapped && cold == 0 && read_mapped(buffer, length, offset)) return;
   const std::uint64_t start = now_ns();

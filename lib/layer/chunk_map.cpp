@@ -113,19 +113,37 @@ void ChunkMap::find_present_pages() {
 
 ChunkEntry& ChunkMap::ensure(std::uint64_t chunk) {
   const std::uint64_t page = chunk / entries_per_page;
-  if (find(chunk) == nullptr) {
+  if (!is_present(page)) {
     const std::lock_guard lock(allocate_mutex_);
-    // A page that can't be allocated when it is touched is a SIGBUS; here it is an error.
-    const auto offset = static_cast<off_t>((1 + page) * page_size);
-    if (find(chunk) == nullptr && ::fallocate(file_.fd(), 0, offset, page_size) != 0) {
-      static constexpr std::array<std::byte, page_size> zeros{};
-      if ((errno != EOPNOTSUPP && errno != ENOSYS) ||
-          ::pwrite(file_.fd(), zeros.data(), page_size, offset) != static_cast<ssize_t>(page_size))
-        throw_errno("cannot extend " + file_.path());
-    }
-    present_[page / 64].fetch_or(1ULL << (page % 64), std::memory_order_release);
+    if (!is_present(page)) allocate_window(page);
   }
   return entries_[chunk];
+}
+
+// A page that can't be allocated when it is touched is a SIGBUS; here it is an error. Zeros that
+// are written reserve their room, and are in the page cache already: half the cost of fallocate().
+void ChunkMap::allocate_window(std::uint64_t page) {
+  static constexpr std::array<std::byte, window_pages * page_size> zeros{};
+  const std::uint64_t start = page / window_pages * window_pages;
+  const std::uint64_t end = std::min(start + window_pages, length_ / page_size - 1);
+  for (std::uint64_t from = start; from < end;) {
+    // Of pages that are there, nothing may be lost.
+    std::uint64_t to = from;
+    while (to < end && !is_present(to)) ++to;
+    const std::size_t bytes = (to - from) * page_size;
+    const std::uint64_t offset = (1 + from) * page_size;
+    if (bytes > 0) {
+      const ssize_t written = ::pwrite(file_.fd(), zeros.data(), bytes, static_cast<off_t>(offset));
+      if (written < 0) throw_errno("cannot extend " + file_.path());
+      if (written != static_cast<ssize_t>(bytes))
+        throw Error(ENOSPC, "cannot extend " + file_.path() + ": no space left on the device");
+      // All at once, instead of by a fault for each; where the kernel has no such thing, by those.
+      ::madvise(base_ + offset, bytes, MADV_POPULATE_WRITE);
+    }
+    for (; from < to; ++from)
+      present_[from / 64].fetch_or(1ULL << (from % 64), std::memory_order_release);
+    ++from;
+  }
 }
 
 }  // namespace plydisk

@@ -75,9 +75,7 @@ class ChunkMap {
 
   // Null if no chunk near this one was ever written, which spares the memory of untouched parts.
   const ChunkEntry* find(std::uint64_t chunk) const noexcept {
-    const std::uint64_t page = chunk / entries_per_page;
-    const std::uint64_t word = present_[page / 64].load(std::memory_order_acquire);
-    return (word >> (page % 64) & 1) != 0 ? entries_ + chunk : nullptr;
+    return is_present(chunk / entries_per_page) ? entries_ + chunk : nullptr;
   }
   // The entry, its memory allocated first. Throws ENOSPC or EDQUOT when there is no room.
   ChunkEntry& ensure(std::uint64_t chunk);
@@ -113,10 +111,16 @@ class ChunkMap {
 
   static constexpr std::uint64_t page_size = 4096;
   static constexpr std::uint64_t entries_per_page = page_size / sizeof(ChunkEntry);
+  // Pages are allocated in windows of so many, since one at a time costs four times as much.
+  static constexpr std::uint64_t window_pages = 4;
 
   struct Header;
   Header make_header() const;
   void find_present_pages();
+  bool is_present(std::uint64_t page) const noexcept {
+    return (present_[page / 64].load(std::memory_order_acquire) >> (page % 64) & 1) != 0;
+  }
+  void allocate_window(std::uint64_t page);
 
   File file_;
   std::string uuid_, boot_id_;

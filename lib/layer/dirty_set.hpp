@@ -35,7 +35,8 @@ class DirtySet {
     // Always, even if the bit was there: who set it may not have come to this line yet.
     const std::uint64_t word = chunk / 64;
     set(summary_[word / 64], 1ULL << (word % 64));
-    any_.store(true);
+    // Who took the set before this is seen will see the bits that are set above.
+    if (!any_.load()) any_.store(true);
   }
 
   bool empty() const noexcept { return !any_.load(); }

@@ -30,6 +30,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <exception>
@@ -41,8 +42,8 @@
 #include <string>
 #include <vector>
 
-#include "base/fair_shared_mutex.hpp"
 #include "base/mapped_file.hpp"
+#include "base/striped.hpp"
 #include "layer/chunk_map.hpp"
 #include "layer/dirty_set.hpp"
 #include "layer/sector_index.hpp"
@@ -95,7 +96,7 @@ class Layer {
   // Fewer than a thread can hold under ThreadSanitizer (64).
   static constexpr std::size_t chunk_lock_count = 32;
   FairSharedMutex& chunk_lock(std::uint64_t chunk) noexcept {
-    return chunk_locks_[chunk % chunk_locks_.size()];
+    return chunk_locks_[chunk % chunk_locks_.size()].mutex;
   }
   // Writes whole sectors of one chunk. The caller holds the chunk's lock, shared or alone.
   void write(const void* buffer, std::size_t length, std::uint64_t offset);
@@ -113,7 +114,8 @@ class Layer {
   // Makes all that was completed before the call durable; calls that wait together are served by
   // one. On `process` layers it does nothing.
   void flush();
-  // Work that is due now and then: commits the index of `process` layers, copies the WAL.
+  // Work that is due now and then: commits the index of `process` layers, copies the WAL. From one
+  // thread.
   void maintain();
   // Flushes, and brings the whole truth into the index: what to do before the layer is closed.
   void settle();
@@ -155,9 +157,13 @@ class Layer {
   std::atomic<bool> rewritten_{false};
   std::atomic<bool> stopped_{false};
   std::atomic<bool> settled_{false};
+  std::chrono::steady_clock::time_point next_index_commit_;  // maintain()'s own
 
   // Striped: chunk c is protected by lock c % chunk_lock_count.
-  std::array<FairSharedMutex, chunk_lock_count> chunk_locks_;
+  struct alignas(cache_line) ChunkLock {
+    FairSharedMutex mutex;
+  };
+  std::array<ChunkLock, chunk_lock_count> chunk_locks_;
 
   // Group flush: calls that arrive while a round is under way make up the next round together.
   struct Round {

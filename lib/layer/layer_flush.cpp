@@ -16,6 +16,10 @@ constexpr std::uint64_t small_flush_bytes = 64 * 1024;
 // When so much is pending, the next flush syncs the data file and drops it.
 constexpr std::uint64_t most_pending_bytes = 4 << 20;
 
+// Nobody waits for the index of a layer that ends with the machine: it only must not fall so far
+// behind that settle() takes long. Under scattered writes each commit has a row for every chunk.
+constexpr std::chrono::seconds index_commit_period{30};
+
 }  // namespace
 
 void Layer::flush() {
@@ -25,7 +29,11 @@ void Layer::flush() {
 
 void Layer::maintain() {
   if (stopped_.load()) return;
-  if (durability_ == Durability::process && !dirty_.empty()) flush_with_others(false);
+  const auto now = std::chrono::steady_clock::now();
+  if (durability_ == Durability::process && now >= next_index_commit_ && !dirty_.empty()) {
+    next_index_commit_ = now + index_commit_period;
+    flush_with_others(false);
+  }
   index_->checkpoint_if_large();
 }
 
@@ -94,8 +102,8 @@ void Layer::save_changes(bool drop_pending) {
   const bool rewritten = rewritten_.exchange(false);
   // Writers that set a bit, so that others see it, have marked the chunk when this is through.
   for (auto& lock : chunk_locks_) {
-    lock.lock();
-    lock.unlock();
+    lock.mutex.lock();
+    lock.mutex.unlock();
   }
   std::vector<ChunkChange> changes;
   for (const std::uint64_t chunk : dirty_.take()) changes.push_back({chunk, find(chunk)});

@@ -17,12 +17,12 @@ Disk::Disk(Stack stack, bool ready, bool direct, std::function<void()> begin)
       direct_(direct),
       was_direct_(direct) {}
 
-void Disk::enter(std::shared_lock<FairSharedMutex>& lock) {
+void Disk::enter(SharedLock& lock) {
   lock.lock();
   if (shut_reason_) throw Error(ESHUTDOWN, *shut_reason_);
 }
 
-void Disk::enter_for_writing(std::shared_lock<FairSharedMutex>& lock) {
+void Disk::enter_for_writing(SharedLock& lock) {
   enter(lock);
   while (!ready_) {
     lock.unlock();
@@ -38,21 +38,21 @@ void Disk::enter_for_writing(std::shared_lock<FairSharedMutex>& lock) {
 }
 
 void Disk::read(void* buffer, std::size_t length, std::uint64_t offset) {
-  std::shared_lock lock(stack_mutex_, std::defer_lock);
+  SharedLock lock(stack_mutex_, std::defer_lock);
   enter(lock);
   stack_.read(buffer, length, offset);
-  statistics_.requests.fetch_add(1, std::memory_order_relaxed);
-  statistics_.bytes_read.fetch_add(length, std::memory_order_relaxed);
+  counters().requests.fetch_add(1, std::memory_order_relaxed);
+  counters().bytes_read.fetch_add(length, std::memory_order_relaxed);
 }
 
 void Disk::write(const void* buffer, std::size_t length, std::uint64_t offset, bool fua) {
   {
-    std::shared_lock lock(stack_mutex_, std::defer_lock);
+    SharedLock lock(stack_mutex_, std::defer_lock);
     enter_for_writing(lock);
     write_piece(static_cast<const std::byte*>(buffer), length, offset);
   }
-  statistics_.requests.fetch_add(1, std::memory_order_relaxed);
-  statistics_.bytes_written.fetch_add(length, std::memory_order_relaxed);
+  counters().requests.fetch_add(1, std::memory_order_relaxed);
+  counters().bytes_written.fetch_add(length, std::memory_order_relaxed);
   if (fua) flush();
 }
 
@@ -102,7 +102,7 @@ void Disk::put(Layer& top, const void* buffer, std::size_t length, std::uint64_t
 
 void Disk::zero(std::uint64_t offset, std::uint64_t length, bool may_punch, bool fua) {
   {
-    std::shared_lock lock(stack_mutex_, std::defer_lock);
+    SharedLock lock(stack_mutex_, std::defer_lock);
     enter_for_writing(lock);
     const std::uint64_t end = offset + length;
     const std::uint64_t from =
@@ -112,7 +112,7 @@ void Disk::zero(std::uint64_t offset, std::uint64_t length, bool may_punch, bool
     if (from < to) zero_sectors(from, to - from, may_punch);
     if (to < end) write_zeros(to, end - to);
   }
-  statistics_.requests.fetch_add(1, std::memory_order_relaxed);
+  counters().requests.fetch_add(1, std::memory_order_relaxed);
   if (fua) flush();
 }
 
@@ -176,13 +176,13 @@ void Disk::flush() {
   Stack stack;
   bool flush_backing = false;
   {
-    std::shared_lock lock(stack_mutex_, std::defer_lock);
+    SharedLock lock(stack_mutex_, std::defer_lock);
     enter(lock);
     if (!ready_) return;
     stack = stack_;
     flush_backing = was_direct_;
   }
-  statistics_.flushes.fetch_add(1, std::memory_order_relaxed);
+  counters().flushes.fetch_add(1, std::memory_order_relaxed);
   if (flush_backing) stack.version->backing().flush();
   // Older layers too: what was written before a redirection may not have been synced yet.
   for (auto layer = stack.layers.rbegin(); layer != stack.layers.rend(); ++layer)
@@ -190,14 +190,14 @@ void Disk::flush() {
 }
 
 void Disk::prefetch(std::uint64_t offset, std::uint64_t length) {
-  std::shared_lock lock(stack_mutex_, std::defer_lock);
+  SharedLock lock(stack_mutex_, std::defer_lock);
   enter(lock);
   stack_.prefetch(offset, length);
 }
 
 void Disk::for_each_extent(std::uint64_t offset, std::uint64_t length,
                            const Backing::ExtentFn& fn) {
-  std::shared_lock lock(stack_mutex_, std::defer_lock);
+  SharedLock lock(stack_mutex_, std::defer_lock);
   enter(lock);
   stack_.for_each_extent(offset, length, fn);
 }
@@ -215,6 +215,17 @@ bool Disk::is_direct() const {
 void Disk::shut(const std::string& reason) {
   const std::lock_guard lock(stack_mutex_);
   shut_reason_ = reason;
+}
+
+DiskStatistics Disk::statistics() const {
+  DiskStatistics sum;
+  for (const Counters& counters : counters_) {
+    sum.bytes_read += counters.bytes_read.load(std::memory_order_relaxed);
+    sum.bytes_written += counters.bytes_written.load(std::memory_order_relaxed);
+    sum.requests += counters.requests.load(std::memory_order_relaxed);
+    sum.flushes += counters.flushes.load(std::memory_order_relaxed);
+  }
+  return sum;
 }
 
 double Disk::change(const std::function<void(Stack& stack, bool& direct)>& fn) {

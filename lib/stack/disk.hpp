@@ -12,6 +12,7 @@
 // Thread safety: all functions from any thread.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -21,13 +22,13 @@
 #include <optional>
 #include <shared_mutex>
 
-#include "base/fair_shared_mutex.hpp"
+#include "base/striped.hpp"
 #include "stack/stack.hpp"
 
 namespace plydisk {
 
 struct DiskStatistics {
-  std::atomic<std::uint64_t> bytes_read{0}, bytes_written{0}, requests{0}, flushes{0};
+  std::uint64_t bytes_read = 0, bytes_written = 0, requests = 0, flushes = 0;
 };
 
 class Disk {
@@ -63,11 +64,12 @@ class Disk {
   // Returns how long requests had to wait, in milliseconds.
   double change(const std::function<void(Stack& stack, bool& direct)>& fn);
 
-  const DiskStatistics& statistics() const noexcept { return statistics_; }
+  DiskStatistics statistics() const;
 
  private:
-  void enter(std::shared_lock<FairSharedMutex>& lock);
-  void enter_for_writing(std::shared_lock<FairSharedMutex>& lock);
+  using SharedLock = std::shared_lock<StripedSharedMutex>;
+  void enter(SharedLock& lock);
+  void enter_for_writing(SharedLock& lock);
   void write_piece(const std::byte* buffer, std::size_t length, std::uint64_t offset);
   void put(Layer& top, const void* buffer, std::size_t length, std::uint64_t offset);
   void zero_sectors(std::uint64_t offset, std::uint64_t length, bool may_punch);
@@ -77,7 +79,7 @@ class Disk {
   const std::function<void()> begin_;
   std::mutex begin_mutex_;  // one first write prepares, the others wait
 
-  mutable FairSharedMutex stack_mutex_;  // protects all below
+  mutable StripedSharedMutex stack_mutex_;  // protects all below
   Stack stack_;
   bool ready_;
   bool direct_;
@@ -85,7 +87,11 @@ class Disk {
   bool was_direct_;
   std::optional<std::string> shut_reason_;
 
-  DiskStatistics statistics_;
+  struct alignas(cache_line) Counters {
+    std::atomic<std::uint64_t> bytes_read{0}, bytes_written{0}, requests{0}, flushes{0};
+  };
+  Counters& counters() noexcept { return counters_[thread_stripe()]; }
+  std::array<Counters, stripe_count> counters_;
 };
 
 }  // namespace plydisk

@@ -2,7 +2,8 @@
 // folding are here; who may change the stack, and when, is Disk's matter.
 #pragma once
 
-#include <array>
+#include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <vector>
 
@@ -56,43 +57,33 @@ struct Stack {
   void resolve(std::uint64_t chunk, std::uint64_t from, std::uint64_t to, Fn&& fn) const {
     const auto first = static_cast<unsigned>(from / sector_size);
     const auto count = static_cast<unsigned>((to + sector_size - 1) / sector_size) - first;
-    const auto give = [&](Source source, unsigned end) {
-      fn(source, std::min<std::uint64_t>(to, end * sector_size));
+    const auto put = [&](unsigned at, unsigned n, Source source) {
+      fn(source, std::min<std::uint64_t>(to, (at + n) * sector_size));
     };
-    const auto from_version = [&](unsigned at, unsigned n, auto&& put) {
-      version->for_each_run(chunk, at, n, put);
-    };
-    const SectorSet wanted = SectorSet::range(first, count);
-    SectorSet missing = wanted;
-    std::array<Source, chunk_sectors> sources;
-    const auto fill = [&](const SectorSet& set, Source source) {
-      set.for_each_run([&](unsigned at, unsigned n) { std::fill_n(&sources[at], n, source); });
-    };
-    for (const auto& layer : layers) {
-      const ChunkState state = layer->find(chunk);
-      const SectorSet here = (state.valid | state.zero) & missing;
-      if (here.empty()) continue;
-      const SectorSet data = state.data() & here;
-      if (data == wanted) return give(Source::file(layer->data()), first + count);
-      fill(data, Source::file(layer->data()));
-      fill(state.zeros() & here, Source::zeros());
-      fill(state.pass() & here, Source::backing());
-      missing &= ~here;
-      if (missing.empty()) break;
-    }
-    if (missing == wanted)
-      return from_version(first, count,
-                          [&](unsigned at, unsigned n, Source source) { give(source, at + n); });
-    missing.for_each_run([&](unsigned at, unsigned n) {
-      from_version(at, n, [&](unsigned part, unsigned parts, Source source) {
-        std::fill_n(&sources[part], parts, source);
-      });
-    });
-    for (unsigned sector = first; sector < first + count;) {
-      unsigned end = sector + 1;
-      while (end < first + count && sources[end] == sources[sector]) ++end;
-      give(sources[sector], end);
-      sector = end;
+    resolve_sectors(0, chunk, first, count, put);
+  }
+
+  // Calls put(first, count, source) for the runs of the chunk's sectors first … first+count-1, as
+  // layer `number` and what is below it have them.
+  template <typename Fn>
+  void resolve_sectors(std::size_t number, std::uint64_t chunk, unsigned first, unsigned count,
+                       const Fn& put) const {
+    if (number == layers.size()) return version->for_each_run(chunk, first, count, put);
+    const ChunkState state = layers[number]->find(chunk);
+    const SectorSet held = state.valid | state.zero;
+    const unsigned end = first + count;
+    for (unsigned at = first, next = 0; at < end; at = next) {
+      if (!held.test(at)) {
+        next = std::min(end, held.next(at));
+        resolve_sectors(number + 1, chunk, at, next - at, put);
+      } else if (!state.zero.test(at)) {
+        next = std::min(end, state.data().next_clear(at));
+        put(at, next - at, Source::file(layers[number]->data()));
+      } else {
+        const bool is_pass = !state.valid.test(at);
+        next = std::min(end, (is_pass ? state.pass() : state.zeros()).next_clear(at));
+        put(at, next - at, is_pass ? Source::backing() : Source::zeros());
+      }
     }
   }
 };

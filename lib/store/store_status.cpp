@@ -24,7 +24,7 @@ void describe_layers(SessionStatus& status, const std::vector<LayerRecord>& laye
 
 SessionStatus StoreImpl::status_of(LiveSession& session) {
   SessionStatus status;
-  const DiskStatistics& statistics = session.disk->statistics();
+  const DiskStatistics statistics = session.disk->statistics();
   status.bytes_read = statistics.bytes_read;
   status.bytes_written = statistics.bytes_written;
   status.requests = statistics.requests;
