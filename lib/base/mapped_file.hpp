@@ -36,6 +36,11 @@ class MappedFile {
   void read(void* buffer, std::size_t length, std::uint64_t offset) const;
   // Whether reads have been waiting for the disk lately.
   bool is_cold() const noexcept { return cold_reads_.load(std::memory_order_relaxed) > 0; }
+  // Has the processor look up the page, for a read that comes soon: a free instruction instead of a
+  // wait, where pages lie far apart.
+  void touch(std::uint64_t offset) const noexcept {
+    if (offset < length_) __builtin_prefetch(base_ + offset);
+  }
   // Asks the kernel to read the range ahead.
   void prefetch(std::uint64_t offset, std::uint64_t length) const;
 

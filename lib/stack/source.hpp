@@ -18,6 +18,7 @@ class Source {
   Source() = default;
   bool is_zeros() const { return value_ == 0; }
   bool is_backing() const { return value_ == 1; }
+  bool is_file() const { return value_ > 1; }
   const MappedFile& file() const { return *reinterpret_cast<const MappedFile*>(value_); }
   bool operator==(const Source&) const = default;
 

@@ -6,6 +6,10 @@ namespace plydisk {
 
 namespace {
 
+// How many pieces before its turn the page of one is looked up. With fewer, the processor has not
+// found it by then; it can look for some six at a time.
+constexpr std::size_t pieces_ahead = 8;
+
 struct Piece {
   Source source;
   std::uint64_t offset, length;
@@ -30,7 +34,14 @@ void Stack::read(void* buffer, std::size_t length, std::uint64_t offset) const {
         prefetch_piece(piece.source, piece.offset, piece.length);
     }
   }
-  for (const Piece& piece : pieces) {
+  const auto touch = [](std::size_t number) {
+    if (number < pieces.size() && pieces[number].source.is_file())
+      pieces[number].source.file().touch(pieces[number].offset);
+  };
+  for (std::size_t number = 0; number < pieces_ahead; ++number) touch(number);
+  for (std::size_t number = 0; number < pieces.size(); ++number) {
+    touch(number + pieces_ahead);
+    const Piece& piece = pieces[number];
     char* const to = static_cast<char*>(buffer) + (piece.offset - offset);
     if (piece.source.is_zeros())
       std::memset(to, 0, piece.length);

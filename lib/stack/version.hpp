@@ -47,7 +47,7 @@ class VersionMap {
     if ((word & is_list) == 0) return fn(first, count, static_cast<Owner>(word));
     const Run* const list = list_at(word & ~is_list);
     const unsigned runs = list[0].length, end = first + count;
-    for (unsigned i = 0; i < runs; ++i) {
+    for (unsigned i = 0; i < runs && (i == 0 || list[i].first < end); ++i) {
       const unsigned from = std::max<unsigned>(i == 0 ? 0 : list[i].first, first);
       const unsigned to = std::min<unsigned>(i + 1 < runs ? list[i + 1].first : chunk_sectors, end);
       if (from < to) fn(from, to - from, list[i].owner);
