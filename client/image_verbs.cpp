@@ -1,6 +1,7 @@
 #include <iostream>
 #include <memory>
 
+#include "backing/nbd_backing.hpp"
 #include "base/error.hpp"
 #include "command.hpp"
 #include "output.hpp"
@@ -66,7 +67,8 @@ json create_params(const CreateOptions& options) {
       throw UsageError(error.what());
     }
   }
-  if (!options.from.empty()) params["from"] = absolute_path(options.from);
+  if (!options.from.empty())
+    params["from"] = is_nbd_uri(options.from) ? options.from : absolute_path(options.from);
   if (options.link) params["link"] = true;
   if (!options.description.empty()) params["description"] = options.description;
   if (!options.writes.empty()) params["writes"] = options.writes;
@@ -79,15 +81,17 @@ void add_create(CLI::App& group, Command& command) {
       add_verb(group, "create", "Make an image: an empty disk, or a copy of a file or block device",
                "  plydisk image create scratch --size 10G\n"
                "  plydisk image create debian --from /tmp/debian.img --description \"Debian 12\"\n"
-               "  plydisk image create rescue --from /dev/sr0 --link");
+               "  plydisk image create rescue --from /dev/sr0 --link\n"
+               "  plydisk image create far --from nbd://server/disk --link");
   verb->add_option("NAME", options->name, "The name of the image")->required();
   CLI::Option_group* source =
       verb->add_option_group("source", "Where its contents come from: exactly one of");
   source->add_option("--size", options->size, "An empty disk of this size, such as 10G or 512M")
       ->type_name("SIZE");
   CLI::Option* from =
-      source->add_option("--from", options->from, "A copy of this raw file or block device")
-          ->type_name("PATH");
+      source
+          ->add_option("--from", options->from, "A copy of this raw file, block device or NBD URI")
+          ->type_name("PATH|URI");
   source->require_option(1);
   verb->add_flag("--link", options->link, "Serve --from where it lies instead of copying it")
       ->needs(from);

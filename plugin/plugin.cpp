@@ -90,13 +90,18 @@ Handle& handle_of(void* handle) { return *static_cast<Handle*>(handle); }
 int config(const char* key, const char* value) {
   return guarded(-1, [&] {
     std::string* place = nullptr;
-    if (std::strcmp(key, "file") == 0) place = &configuration.image;
+    if (std::strcmp(key, "file") == 0 || std::strcmp(key, "backing") == 0)
+      place = &configuration.image;
     if (std::strcmp(key, "store") == 0) place = &configuration.store;
     if (std::strcmp(key, "overlay") == 0) place = &configuration.overlay;
     if (place == nullptr)
-      throw Error(EINVAL,
-                  "unknown parameter " + std::string(key) + "; there are: file, store, overlay");
+      throw Error(EINVAL, "unknown parameter " + std::string(key) +
+                              "; there are: file, backing, store, overlay");
     if (!place->empty()) throw Error(EINVAL, std::string(key) + " is given twice");
+    if (place == &configuration.image && is_nbd_uri(value)) {
+      *place = value;
+      return 0;
+    }
     // The daemon changes to the root folder, so paths are made whole now.
     const std::unique_ptr<char, decltype(&free)> path(nbdkit_absolute_path(value), free);
     if (!path) return -1;
@@ -118,12 +123,17 @@ int config_complete() {
 
 std::unique_ptr<Server> open_server(bool serve) {
   auto opened = std::make_unique<Server>();
+  NbdOptions nbd;
+  // nbdkit waits for its clients' threads before it says that it is to end.
+  nbd.is_pointless = [] { return nbdkit_nanosleep(0, 1) != 0; };
   if (configuration.store.empty()) {
-    opened->scratch = std::make_unique<ScratchDisk>(configuration.image, configuration.overlay);
+    opened->scratch =
+        std::make_unique<ScratchDisk>(configuration.image, configuration.overlay, nbd);
     return opened;
   }
   StoreOptions options;
   options.serve = serve;
+  options.nbd = nbd;
   opened->store = Store::open(configuration.store, options);
   if (!serve) return opened;
   opened->service = std::make_unique<ControlService>(*opened->store, ControlService::Role::server);
@@ -284,6 +294,7 @@ int cache(void* handle, uint32_t count, uint64_t offset, uint32_t) {
 
 constexpr const char* help =
     "[file=]IMAGE      Serve one image; writes go to a volatile overlay, never to the image.\n"
+    "[backing=]URI     The same with the export of another NBD server.\n"
     "overlay=FOLDER    Where that overlay lies (default: $TMPDIR, or /var/tmp).\n"
     "store=FOLDER      Serve all images of a store; the export name says\n"
     "                  IMAGE[:VERSION][@STATION[+SESSION]].";

@@ -37,10 +37,17 @@ class Backing {
   virtual void zero(std::uint64_t offset, std::uint64_t length, bool may_punch) = 0;
   // Makes everything written before durable.
   virtual void flush() = 0;
+
+  // From now on nobody waits for a server that is away: those who do get ESHUTDOWN.
+  virtual void stop_waiting() noexcept {}
 };
 
 // A regular file, a block device or an optical drive. Errors: ENOENT, EACCES, EINVAL (empty, or not
 // such a thing), EBUSY (another process writes to it).
 std::shared_ptr<Backing> open_file_backing(const std::string& path);
+
+// The same, or an export of an NBD server (nbd_backing.hpp), if `where` is an NBD URI.
+struct NbdOptions;
+std::shared_ptr<Backing> open_backing(const std::string& where, const NbdOptions& options);
 
 }  // namespace plydisk

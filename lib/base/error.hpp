@@ -20,6 +20,9 @@ class Error : public std::runtime_error {
 // Whether an errno says that there is no room: the file system is full, or a quota is used up.
 constexpr bool is_disk_full(int code) noexcept { return code == ENOSPC || code == EDQUOT; }
 
+// Whether an errno says that a server was not reached: nothing was done, and nothing is lost.
+constexpr bool is_unreachable(int code) noexcept { return code == ESHUTDOWN || code == ETIMEDOUT; }
+
 // Throws Error(errno, "WHAT: strerror(errno)").
 [[noreturn]] void throw_errno(const std::string& what);
 [[noreturn]] void throw_errno(int code, const std::string& what);

@@ -1,3 +1,4 @@
+#include "backing/nbd_backing.hpp"
 #include "control/methods.hpp"
 #include "control/records.hpp"
 
@@ -14,8 +15,9 @@ json image_create(ControlService& service, const Params& params, const Progress&
   require_valid_name("image", image.name);
   if (image.size.has_value() != image.from.empty())
     params.refuse(R"(give either "size", for an empty disk, or "from", for a copy)");
-  if (!image.from.empty() && image.from.front() != '/')
-    params.refuse("the field \"from\" must be an absolute path, not " + quote(image.from));
+  if (!image.from.empty() && image.from.front() != '/' && !is_nbd_uri(image.from))
+    params.refuse("the field \"from\" must be an absolute path or an NBD URI, not " +
+                  quote(image.from));
   if (image.link && image.from.empty())
     params.refuse("\"link\" needs \"from\": what is to be served where it lies");
   return image_json(service.store().catalogue(), service.store().create_image(image, progress));

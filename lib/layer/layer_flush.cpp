@@ -83,8 +83,9 @@ void Layer::flush_round(bool drop_pending) {
   try {
     save_changes(drop_pending);
   } catch (const Error& error) {
-    // A full file system loses nothing: save_changes() has marked everything again.
-    if (!is_disk_full(error.code())) stop();
+    // A full file system loses nothing, nor a server that is away: save_changes() has marked
+    // everything again.
+    if (!is_disk_full(error.code()) && !is_unreachable(error.code())) stop();
     throw;
   } catch (...) {
     stop();
@@ -132,6 +133,7 @@ void Layer::sync_and_commit(const std::vector<ChunkChange>& changes, bool must_s
       else
         data_->file().sync_data();
     } catch (const Error& error) {
+      if (is_unreachable(error.code())) throw;
       // The kernel has dropped what it could not write, also when the cause was a full disk.
       throw Error(EIO, error.what());
     }

@@ -7,7 +7,8 @@
 
 namespace plydisk {
 
-ScratchDisk::ScratchDisk(const std::string& image, const std::string& overlay_folder)
+ScratchDisk::ScratchDisk(const std::string& image, const std::string& overlay_folder,
+                         const NbdOptions& nbd)
     : overlay_folder_(overlay_folder) {
   if (overlay_folder_.empty()) {
     const char* const temporary = std::getenv("TMPDIR");
@@ -17,9 +18,9 @@ ScratchDisk::ScratchDisk(const std::string& image, const std::string& overlay_fo
     throw Error(ENOENT, "there is no folder " + overlay_folder_.string() +
                             " for the overlay; name another with overlay=FOLDER");
   overlay_folder_ = std::filesystem::absolute(overlay_folder_);
+  backing_ = open_backing(image, nbd);
   Stack stack;
-  stack.version = std::make_shared<const Version>(open_file_backing(image),
-                                                  std::vector<Version::FrozenLayer>{});
+  stack.version = std::make_shared<const Version>(backing_, std::vector<Version::FrozenLayer>{});
   disk_ = std::make_unique<Disk>(std::move(stack), false, false, [this] { begin(); });
 }
 
@@ -36,6 +37,7 @@ void ScratchDisk::begin() {
 }
 
 void ScratchDisk::stop() {
+  backing_->stop_waiting();
   disk_->shut("the server is stopping");
   disk_->change([](Stack& stack, bool&) { stack.layers.clear(); });
   std::error_code ignored;

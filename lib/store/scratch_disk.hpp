@@ -8,15 +8,17 @@
 #include <memory>
 #include <string>
 
+#include "backing/nbd_backing.hpp"
 #include "stack/disk.hpp"
 
 namespace plydisk {
 
 class ScratchDisk {
  public:
-  // `image`: a file or block device. `overlay_folder`: where the overlay's files go, in a folder of
-  // their own that the first write makes; empty: $TMPDIR, or else /var/tmp. Throws Error.
-  ScratchDisk(const std::string& image, const std::string& overlay_folder);
+  // `image`: a file, a block device, or the NBD URI of one that is served. `overlay_folder`: where
+  // the overlay's files go, in a folder of their own that the first write makes; empty: $TMPDIR, or
+  // else /var/tmp. Throws Error.
+  ScratchDisk(const std::string& image, const std::string& overlay_folder, const NbdOptions& nbd);
   ~ScratchDisk();
   ScratchDisk(const ScratchDisk&) = delete;
   ScratchDisk& operator=(const ScratchDisk&) = delete;
@@ -29,6 +31,7 @@ class ScratchDisk {
   void begin();
 
   std::filesystem::path overlay_folder_, folder_;
+  std::shared_ptr<Backing> backing_;
   std::unique_ptr<Disk> disk_;
 };
 

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "backing/nbd_backing.hpp"
 #include "base/progress.hpp"
 #include "store/catalogue.hpp"
 #include "store/names.hpp"
@@ -28,6 +29,7 @@ class Disk;
 struct StoreOptions {
   bool serve = false;   // sessions live here: background work runs, grace is counted
   std::string boot_id;  // empty: the machine's; tests set it to play a reboot
+  NbdOptions nbd;       // for images whose backing is another server's
 };
 
 struct Peer {

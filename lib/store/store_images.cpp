@@ -54,7 +54,13 @@ std::filesystem::path StoreImpl::backing_path(const ImageRecord& image) const {
   return directory_ / image.backing;
 }
 
+std::string StoreImpl::backing_of(const ImageRecord& image) const {
+  return is_nbd_uri(image.backing) ? image.backing : backing_path(image).string();
+}
+
 void StoreImpl::check_backing(const ImageRecord& image) const {
+  // A server is asked when it is connected to.
+  if (is_nbd_uri(image.backing)) return;
   const std::string path = backing_path(image).string();
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0)
@@ -77,6 +83,12 @@ void StoreImpl::check_backing(const ImageRecord& image) const {
 }
 
 void StoreImpl::record_backing(ImageRecord& image) const {
+  if (is_nbd_uri(image.backing)) {
+    image.backing_size = image.size;
+    image.backing_mtime_ns = 0;
+    image.backing_dirty = false;
+    return;
+  }
   const std::string path = backing_path(image).string();
   const File file = File::open(path, O_RDONLY);
   try {
@@ -99,7 +111,8 @@ ImageStatus StoreImpl::create_image(const NewImage& image, const Progress& progr
   if (image.size.has_value() == !image.from.empty())
     throw Error(EINVAL, "give either a size or a source for the image");
   if (image.link && image.from.empty())
-    throw Error(EINVAL, "only an image that is made from a file or block device can be linked");
+    throw Error(EINVAL,
+                "only an image that is made from a file, a block device or a server can be linked");
   if (image.size && (*image.size == 0 || *image.size % sector_size != 0))
     throw Error(EINVAL, "the size of an image is a multiple of 512 bytes, and not 0");
 
@@ -109,9 +122,10 @@ ImageStatus StoreImpl::create_image(const NewImage& image, const Progress& progr
   record.writes = image.writes;
   record.created = std::time(nullptr);
   if (image.link) {
-    record.backing = std::filesystem::absolute(image.from).string();
+    record.backing =
+        is_nbd_uri(image.from) ? image.from : std::filesystem::absolute(image.from).string();
     record.linked = true;
-    record.size = open_file_backing(record.backing)->size();
+    record.size = open_backing(record.backing, options_.nbd)->size();
     record_backing(record);
     catalogue_.add_image(record);
     return status_of(record);
@@ -128,7 +142,7 @@ ImageStatus StoreImpl::create_image(const NewImage& image, const Progress& progr
   bool is_ours = false;  // the folder, not one that another call made meanwhile
   try {
     const File disk = File::open(unfinished / "disk", O_RDWR | O_CREAT | O_EXCL);
-    const auto source = image.from.empty() ? nullptr : open_file_backing(image.from);
+    const auto source = image.from.empty() ? nullptr : open_backing(image.from, options_.nbd);
     record.size = source ? source->size() : *image.size;
     disk.truncate(record.size);
     if (source) copy_sparse(*source, disk, progress);
@@ -159,7 +173,7 @@ ImageStatus StoreImpl::status_of(const ImageRecord& image) {
   } catch (const Error& error) {
     status.state = error.what();
   }
-  status.allocated = allocated_in(backing_path(image));
+  if (!is_nbd_uri(image.backing)) status.allocated = allocated_in(backing_path(image));
   for (const auto& version : catalogue_.versions(image.name))
     for (const auto& uuid : version.layers) status.allocated += allocated_in(layer_folder(uuid));
   const std::lock_guard lock(mutex_);
@@ -218,7 +232,7 @@ ImageStatus StoreImpl::accept_image(const std::string& name) {
     if (!version.layers.empty())
       throw Error(EBUSY, "version " + std::to_string(version.number) + " of image " + quote(name) +
                              " has layers that lie on the backing as it was");
-  const std::uint64_t size = open_file_backing(backing_path(record).string())->size();
+  const std::uint64_t size = open_backing(backing_of(record), options_.nbd)->size();
   return status_of(catalogue_.change_image(name, [&](ImageRecord& image) {
     image.size = size;
     record_backing(image);
@@ -235,7 +249,7 @@ std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image,
       return known->second.version;
     backing = backings_[image.name].lock();
   }
-  if (!backing) backing = open_file_backing(backing_path(image).string());
+  if (!backing) backing = open_backing(backing_of(image), options_.nbd);
   if (backing->size() != image.size)
     throw Error(EUCLEAN,
                 "the backing of image " + quote(image.name) + " has another size than the image");

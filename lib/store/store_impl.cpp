@@ -78,6 +78,8 @@ void StoreImpl::stop() {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
     for (const auto& [id, session] : live_) live.push_back(session);
+    for (const auto& [name, backing] : backings_)
+      if (const auto open = backing.lock()) open->stop_waiting();
   }
   wake_.notify_all();
   if (maintenance_.joinable()) maintenance_.join();

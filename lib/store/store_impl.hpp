@@ -61,7 +61,9 @@ class StoreImpl final : public Store {
   std::chrono::seconds grace();
 
   // store_images.cpp
-  std::filesystem::path backing_path(const ImageRecord& image) const;
+  std::filesystem::path backing_path(const ImageRecord& image) const;  // not of a server
+  // What open_backing() takes.
+  std::string backing_of(const ImageRecord& image) const;
   // Throws if the backing is missing, smaller than it was, or changed behind our back.
   void check_backing(const ImageRecord& image) const;
   void record_backing(ImageRecord& image) const;

@@ -1,0 +1,39 @@
+// An NBD server of any make as the backing.
+//
+// The connection may be lost at any time: requests then wait until the server is back, and go on as
+// if nothing had happened. What was written and not yet flushed is kept here, and written again to
+// a server that comes back, since it may have lost it: a restarted process, or another machine.
+// Requests that were not answered are sent again after that, by the threads that wait for them.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "backing/backing.hpp"
+
+namespace plydisk {
+
+struct NbdOptions {
+  // Used only if the server says that it may be done (multi-conn).
+  unsigned connections = 4;
+  // For the first connection, and for each attempt to get it back.
+  std::chrono::milliseconds connect_limit{5000};
+  // How long a request waits for a lost server before it fails; none: for ever.
+  std::optional<std::chrono::milliseconds> patience;
+  // Asked now and then by each thread that waits for a lost server: whether there is no point in it
+  // any more, since the process is to end or the thread's client is gone. Null: there always is.
+  std::function<bool()> is_pointless;
+};
+
+// nbd://…, nbds://…, nbd+unix://…, nbds+unix://…
+bool is_nbd_uri(std::string_view text);
+
+// Throws Error: ETIMEDOUT, ECONNREFUSED and the like, if the server can't be reached now; EINVAL if
+// the export is empty.
+std::shared_ptr<Backing> open_nbd_backing(const std::string& uri, const NbdOptions& options = {});
+
+}  // namespace plydisk

@@ -1,0 +1,256 @@
+#include "backing/nbd_connection.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+
+#include "base/error.hpp"
+
+namespace plydisk {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::uint32_t longest_request = 32 << 20;  // what every server takes
+
+// Seconds. A silent connection is asked for a sign of life after so many, so that is_unconfirmed()
+// knows; how many are missed is not the kernel's to judge.
+constexpr int keepalive_idle = 2;
+constexpr int keepalive_interval = 1;
+constexpr int keepalive_count = 127;
+
+[[noreturn]] void fail(const std::string& uri) {
+  const int code = nbd_get_errno();
+  std::string reason = nbd_get_error();
+  // "nbd_aio_connect_uri: connect: …": the function is of no use to a reader.
+  if (const auto colon = reason.find(": "); reason.starts_with("nbd_") && colon != reason.npos)
+    reason.erase(0, colon + 2);
+  throw Error(code == 0 ? EIO : code, "cannot connect to " + uri + ": " + reason);
+}
+
+short events_of(unsigned direction) {
+  return static_cast<short>(((direction & LIBNBD_AIO_DIRECTION_READ) != 0 ? POLLIN : 0) |
+                            ((direction & LIBNBD_AIO_DIRECTION_WRITE) != 0 ? POLLOUT : 0));
+}
+
+// Tells libnbd what poll() found. That an event is not expected any more is no failure: the thread
+// of a request may have been quicker.
+void notify(nbd_handle* handle, unsigned direction, short events) {
+  if ((direction & LIBNBD_AIO_DIRECTION_READ) != 0 && (events & ~POLLOUT) != 0)
+    nbd_aio_notify_read(handle);
+  else if ((direction & LIBNBD_AIO_DIRECTION_WRITE) != 0 && (events & ~POLLIN) != 0)
+    nbd_aio_notify_write(handle);
+}
+
+}  // namespace
+
+// One request, on the stack of the thread that waits for it.
+class NbdConnection::Waiter {
+ public:
+  static int on_answer(void* self, int* error) {
+    static_cast<Waiter*>(self)->finish(*error);
+    return 1;  // libnbd forgets the request
+  }
+  int wait() {
+    std::unique_lock lock(mutex_);
+    answered_.wait(lock, [this] { return done_; });
+    return error_ == ENOTCONN || error_ == ESHUTDOWN ? lost : error_;
+  }
+  void finish(int error) {
+    // The waiter may be gone as soon as the lock is.
+    const std::lock_guard lock(mutex_);
+    error_ = error;
+    done_ = true;
+    answered_.notify_one();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable answered_;
+  bool done_ = false;
+  int error_ = 0;
+};
+
+NbdConnection::NbdConnection(const std::string& uri, std::chrono::milliseconds limit)
+    : handle_(nbd_create()), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!handle_) fail(uri);
+  if (!wake_) throw_errno("cannot make an eventfd");
+  connect(uri, limit);
+  ask_about();
+  socket_ = nbd_aio_get_fd(handle_.get());
+  const int yes = 1;
+  ::setsockopt(socket_, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes);
+  // These fail on a Unix socket, which needs none of it.
+  ::setsockopt(socket_, IPPROTO_TCP, TCP_KEEPIDLE, &keepalive_idle, sizeof(int));
+  ::setsockopt(socket_, IPPROTO_TCP, TCP_KEEPINTVL, &keepalive_interval, sizeof(int));
+  ::setsockopt(socket_, IPPROTO_TCP, TCP_KEEPCNT, &keepalive_count, sizeof(int));
+  reader_ = std::thread([this] { serve(); });
+}
+
+NbdConnection::~NbdConnection() {
+  dropped_.store(true);
+  wake();
+  reader_.join();
+  if (!lost_.load()) nbd_aio_disconnect(handle_.get(), 0);
+}
+
+void NbdConnection::connect(const std::string& uri, std::chrono::milliseconds limit) {
+  nbd_handle* const handle = handle_.get();
+  // Files of keys and certificates are named in the URI, which comes from the administrator.
+  nbd_set_uri_allow_local_file(handle, true);
+  nbd_add_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION);
+  const auto deadline = Clock::now() + limit;
+  if (nbd_aio_connect_uri(handle, uri.c_str()) != 0) fail(uri);
+  while (nbd_aio_is_ready(handle) == 0) {
+    if (nbd_aio_is_dead(handle) != 0 || nbd_aio_is_closed(handle) != 0) fail(uri);
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+    const unsigned direction = nbd_aio_get_direction(handle);
+    pollfd fd{nbd_aio_get_fd(handle), events_of(direction), 0};
+    const int found = left.count() <= 0 ? 0 : ::poll(&fd, 1, static_cast<int>(left.count()));
+    if (found < 0 && errno != EINTR) throw_errno("cannot wait for " + uri);
+    if (found == 0)
+      throw Error(ETIMEDOUT, "cannot connect to " + uri + ": no answer within " +
+                                 std::to_string(limit.count()) + " ms");
+    if (found > 0 && ((direction & LIBNBD_AIO_DIRECTION_READ) != 0 && (fd.revents & ~POLLOUT) != 0
+                          ? nbd_aio_notify_read(handle)
+                          : nbd_aio_notify_write(handle)) != 0)
+      fail(uri);
+  }
+}
+
+void NbdConnection::ask_about() {
+  nbd_handle* const handle = handle_.get();
+  about_.size = static_cast<std::uint64_t>(std::max<std::int64_t>(0, nbd_get_size(handle)));
+  about_.minimum_block = static_cast<std::uint32_t>(
+      std::max<std::int64_t>(1, nbd_get_block_size(handle, LIBNBD_SIZE_MINIMUM)));
+  const std::int64_t maximum = nbd_get_block_size(handle, LIBNBD_SIZE_MAXIMUM);
+  about_.longest_request =
+      maximum <= 0 ? longest_request
+                   : static_cast<std::uint32_t>(std::min<std::int64_t>(maximum, longest_request));
+  about_.read_only = nbd_is_read_only(handle) == 1;
+  about_.can_flush = nbd_can_flush(handle) == 1;
+  about_.can_zero = nbd_can_zero(handle) == 1;
+  about_.can_multi_conn = nbd_can_multi_conn(handle) == 1;
+  about_.has_extents = nbd_can_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
+}
+
+// Reads answers, and sends on what a socket's buffer had no room for.
+void NbdConnection::serve() {
+  nbd_handle* const handle = handle_.get();
+  while (!dropped_.load() && nbd_aio_is_dead(handle) == 0 && nbd_aio_is_closed(handle) == 0) {
+    const unsigned direction = nbd_aio_get_direction(handle);
+    pollfd fds[] = {{socket_, events_of(direction), 0}, {wake_.get(), POLLIN, 0}};
+    if (::poll(fds, 2, -1) < 0) continue;
+    if (fds[1].revents != 0) {
+      std::uint64_t count = 0;
+      [[maybe_unused]] const ssize_t got = ::read(wake_.get(), &count, sizeof count);
+    }
+    if (fds[0].revents != 0) notify(handle, nbd_aio_get_direction(handle), fds[0].revents);
+  }
+  lost_.store(true);
+}
+
+void NbdConnection::wake() noexcept {
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof one);
+}
+
+void NbdConnection::drop() noexcept {
+  // The reader finds the end of the stream, and libnbd then fails all requests.
+  ::shutdown(socket_, SHUT_RDWR);
+}
+
+// Sends a request that is answered to `waiter`, also if it can't be sent.
+template <typename Start>
+void NbdConnection::start(Waiter& waiter, Start&& start) {
+  if (start(nbd_completion_callback{Waiter::on_answer, &waiter, nullptr}) < 0) {
+    const int code = nbd_get_errno();
+    const bool is_over =
+        nbd_aio_is_dead(handle_.get()) != 0 || nbd_aio_is_closed(handle_.get()) != 0;
+    waiter.finish(is_over ? ENOTCONN : code == 0 ? EIO : code);
+  } else if ((nbd_aio_get_direction(handle_.get()) & LIBNBD_AIO_DIRECTION_WRITE) != 0) {
+    // What is left to be sent is the reader's: it may be waiting for answers alone.
+    wake();
+  }
+}
+
+template <typename Start>
+int NbdConnection::run(Start&& request) {
+  Waiter waiter;
+  start(waiter, request);
+  return waiter.wait();
+}
+
+int NbdConnection::read(void* buffer, std::size_t length, std::uint64_t offset) {
+  return run([&](const nbd_completion_callback& done) {
+    return nbd_aio_pread(handle_.get(), buffer, length, offset, done, 0);
+  });
+}
+
+int NbdConnection::write(const void* buffer, std::size_t length, std::uint64_t offset) {
+  return run([&](const nbd_completion_callback& done) {
+    return nbd_aio_pwrite(handle_.get(), buffer, length, offset, done, 0);
+  });
+}
+
+int NbdConnection::zero(std::uint64_t offset, std::uint64_t length, bool may_punch) {
+  return run([&](const nbd_completion_callback& done) {
+    return nbd_aio_zero(handle_.get(), length, offset, done,
+                        may_punch ? 0 : LIBNBD_CMD_FLAG_NO_HOLE);
+  });
+}
+
+int NbdConnection::flush() {
+  return run(
+      [&](const nbd_completion_callback& done) { return nbd_aio_flush(handle_.get(), done, 0); });
+}
+
+int NbdConnection::write_all(std::span<const Write> writes) {
+  std::deque<Waiter> waiters(writes.size());
+  for (std::size_t i = 0; i < writes.size(); ++i) {
+    const Write& write = writes[i];
+    start(waiters[i], [&](const nbd_completion_callback& done) {
+      return write.data != nullptr
+                 ? nbd_aio_pwrite(handle_.get(), write.data, write.length, write.offset, done, 0)
+                 : nbd_aio_zero(handle_.get(), write.length, write.offset, done,
+                                write.may_punch ? 0 : LIBNBD_CMD_FLAG_NO_HOLE);
+    });
+  }
+  int error = 0;
+  for (Waiter& waiter : waiters)
+    if (const int result = waiter.wait(); error == 0) error = result;
+  return error;
+}
+
+int NbdConnection::extents(std::uint64_t offset, std::uint64_t length,
+                           std::vector<Extent>& extents) {
+  const auto on_extents = [](void* list, const char*, std::uint64_t, std::uint32_t* entries,
+                             std::size_t count, int*) {
+    for (std::size_t i = 0; i + 1 < count; i += 2)
+      static_cast<std::vector<Extent>*>(list)->push_back(
+          {entries[i], (entries[i + 1] & LIBNBD_STATE_ZERO) != 0});
+    return 0;
+  };
+  return run([&](const nbd_completion_callback& done) {
+    const nbd_extent_callback callback{on_extents, &extents, nullptr};
+    return nbd_aio_block_status(handle_.get(), length, offset, callback, done, 0);
+  });
+}
+
+bool NbdConnection::is_unconfirmed() const noexcept {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  return ::getsockopt(socket_, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+         (info.tcpi_retransmits > 0 || info.tcpi_probes > 0);
+}
+
+}  // namespace plydisk

@@ -1,0 +1,98 @@
+// One connection to an NBD server, by libnbd: many requests at a time, each of which blocks its
+// caller until the server has answered it.
+//
+// A thread of its own reads the answers; requests are sent by their callers. A connection that was
+// lost stays lost: who wants to go on makes another one (NbdBacking does).
+//
+// Thread safety: all functions from any thread, except that the destructor must be alone.
+#pragma once
+
+#include <libnbd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/file.hpp"
+
+namespace plydisk {
+
+// What a server says of its export.
+struct NbdExport {
+  std::uint64_t size = 0;             // bytes
+  std::uint32_t minimum_block = 1;    // bytes; offsets and lengths must be multiples of it
+  std::uint32_t longest_request = 0;  // bytes
+  bool read_only = false;
+  bool can_flush = false, can_zero = false, can_multi_conn = false;
+  bool has_extents = false;  // block status, base:allocation
+  bool operator==(const NbdExport&) const = default;
+};
+
+class NbdConnection {
+ public:
+  // Connects and negotiates. Throws Error: ETIMEDOUT after `limit`, or what stopped it.
+  NbdConnection(const std::string& uri, std::chrono::milliseconds limit);
+  ~NbdConnection();
+  NbdConnection(const NbdConnection&) = delete;
+  NbdConnection& operator=(const NbdConnection&) = delete;
+
+  const NbdExport& about() const noexcept { return about_; }
+
+  // These return 0, or the server's error as an errno value, or `lost`: the connection is lost, and
+  // the server may have done it or not. Ranges are as NbdExport says.
+  static constexpr int lost = -1;
+  int read(void* buffer, std::size_t length, std::uint64_t offset);
+  int write(const void* buffer, std::size_t length, std::uint64_t offset);
+  int zero(std::uint64_t offset, std::uint64_t length, bool may_punch);
+  int flush();
+  struct Write {
+    std::uint64_t offset, length;
+    const std::byte* data;  // null: zeros
+    bool may_punch;
+  };
+  // Several writes that do not overlap, side by side.
+  int write_all(std::span<const Write> writes);
+  struct Extent {
+    std::uint64_t length;  // bytes
+    bool is_zero;
+  };
+  // The extents from `offset` on: at least one; perhaps fewer than the range has.
+  int extents(std::uint64_t offset, std::uint64_t length, std::vector<Extent>& extents);
+
+  bool is_lost() const noexcept { return lost_.load(); }
+  // Whether the network, not the server, seems to be what is waited for: something that was sent is
+  // not confirmed in spite of being repeated. Never true of a Unix socket.
+  bool is_unconfirmed() const noexcept;
+  // Ends it: whoever waits gets `lost`.
+  void drop() noexcept;
+
+ private:
+  struct Closer {
+    void operator()(nbd_handle* handle) const noexcept { nbd_close(handle); }
+  };
+  class Waiter;
+  template <typename Start>
+  void start(Waiter& waiter, Start&& start);
+  template <typename Start>
+  int run(Start&& request);
+  void connect(const std::string& uri, std::chrono::milliseconds limit);
+  void ask_about();
+  void serve();
+  void wake() noexcept;
+
+  std::unique_ptr<nbd_handle, Closer> handle_;
+  int socket_ = -1;  // the handle's
+  UniqueFd wake_;    // an eventfd
+  NbdExport about_;
+  std::atomic<bool> lost_{false};
+  std::atomic<bool> dropped_{false};
+  std::thread reader_;
+};
+
+}  // namespace plydisk

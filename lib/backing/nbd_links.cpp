@@ -1,0 +1,202 @@
+#include "backing/nbd_links.hpp"
+
+#include <algorithm>
+
+#include "base/error.hpp"
+#include "base/units.hpp"
+
+namespace plydisk {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto retry_period = 100ms;
+// How often who waits asks whether that is pointless, and looks at the time.
+constexpr auto ask_period = 200ms;
+// How often it is looked whether the network has gone silent, and how many times it must look so
+// before a connection is tried beside the one that there is.
+constexpr auto watch_period = 500ms;
+constexpr int silent_looks = 4;
+// One write at a time would take a round trip for each.
+constexpr std::size_t written_again_at_once = 64;
+
+}  // namespace
+
+bool NbdLinks::Group::is_unconfirmed() const noexcept {
+  return std::any_of(connections_.begin(), connections_.end(),
+                     [](const auto& connection) { return connection->is_unconfirmed(); });
+}
+
+void NbdLinks::Group::drop() const noexcept {
+  for (const auto& connection : connections_) connection->drop();
+}
+
+NbdLinks::NbdLinks(const std::string& uri, const NbdOptions& options)
+    : uri_(uri), options_(options) {
+  group_ = connect(options_.connect_limit);
+  about_ = group_->mine().about();
+  watcher_ = std::thread([this] { watch(); });
+}
+
+NbdLinks::~NbdLinks() {
+  stop_waiting();
+  watcher_.join();
+}
+
+NbdLinks::GroupPtr NbdLinks::connect(std::chrono::milliseconds limit) const {
+  std::vector<std::unique_ptr<NbdConnection>> connections;
+  connections.push_back(std::make_unique<NbdConnection>(uri_, limit));
+  const NbdExport& about = connections.front()->about();
+  const unsigned count = about.can_multi_conn ? std::max(1U, options_.connections) : 1;
+  while (connections.size() < count)
+    connections.push_back(std::make_unique<NbdConnection>(uri_, limit));
+  return std::make_shared<const Group>(std::move(connections));
+}
+
+NbdLinks::GroupPtr NbdLinks::current() const {
+  std::unique_lock lock(mutex_);
+  const auto start = std::chrono::steady_clock::now();
+  while (!changed_.wait_for(lock, ask_period, [this] { return stopping_ || group_; })) {
+    if (options_.patience && std::chrono::steady_clock::now() - start >= *options_.patience)
+      throw Error(ETIMEDOUT, uri_ + " can't be reached: " + reason_);
+    lock.unlock();
+    const bool is_pointless = options_.is_pointless && options_.is_pointless();
+    lock.lock();
+    if (is_pointless) break;
+  }
+  if (!group_) throw Error(ESHUTDOWN, uri_ + " is away, and nobody waits for it any more");
+  return group_;
+}
+
+NbdLinks::GroupPtr NbdLinks::run(const char* what,
+                                 const std::function<int(NbdConnection&)>& request) const {
+  while (true) {
+    GroupPtr group = current();
+    const int error = request(group->mine());
+    if (error == 0) return group;
+    if (error != NbdConnection::lost) throw_errno(error, uri_ + " could not " + what);
+    report_lost(group);
+  }
+}
+
+void NbdLinks::report_lost(const GroupPtr& group) const {
+  {
+    const std::lock_guard lock(mutex_);
+    if (group_ != group) return;
+    group_.reset();
+  }
+  group->drop();
+  changed_.notify_all();
+}
+
+bool NbdLinks::keep(const GroupPtr& group, std::uint64_t offset, std::uint64_t length,
+                    std::vector<std::byte>&& data, bool may_punch) {
+  const std::lock_guard lock(mutex_);
+  if (group_ != group) return false;
+  journal_.add(offset, length, std::move(data), may_punch);
+  return true;
+}
+
+std::uint64_t NbdLinks::kept_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return journal_.bytes();
+}
+
+void NbdLinks::flush() {
+  std::uint64_t number = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    number = journal_.last();
+  }
+  const GroupPtr group = run("flush", [](NbdConnection& connection) { return connection.flush(); });
+  const std::lock_guard lock(mutex_);
+  // If it was lost after the answer, the writes are written once more: no harm.
+  if (group_ == group) journal_.forget(number);
+}
+
+void NbdLinks::stop_waiting() noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    if (candidate_) candidate_->drop();
+    if (group_ && group_->is_unconfirmed()) {
+      group_->drop();
+      group_.reset();
+    }
+  }
+  changed_.notify_all();
+}
+
+// Makes a new group, in the place of the one that is lost or silent. Called and left with the lock.
+void NbdLinks::replace(std::unique_lock<std::mutex>& lock) {
+  const GroupPtr silent = group_;
+  lock.unlock();
+  GroupPtr next;
+  std::string reason;
+  try {
+    next = connect(options_.connect_limit);
+    if (const NbdExport& now = next->mine().about(); now != about_)
+      throw Error(EUCLEAN, now.size != about_.size
+                               ? uri_ + " has " + std::to_string(now.size) +
+                                     " bytes now instead of " + std::to_string(about_.size)
+                               : uri_ + " can do other things now than before");
+    if (silent) report_lost(silent);
+    lock.lock();
+    candidate_ = next;
+    const bool is_over = stopping_;
+    lock.unlock();
+    if (is_over) throw Error(ESHUTDOWN, "it is being closed");
+    if (!write_again(*next)) throw Error(EIO, uri_ + " was lost again");
+  } catch (const Error& error) {
+    next.reset();
+    reason = error.what();
+  }
+  lock.lock();
+  candidate_.reset();
+  reason_ = reason;
+  if (stopping_ || !next) return;
+  group_ = next;
+  changed_.notify_all();
+}
+
+bool NbdLinks::write_again(const Group& group) const {
+  // Those which overlap in order, one after the other; others side by side.
+  std::vector<NbdConnection::Write> batch;
+  const auto send = [&] {
+    const int error = group.mine().write_all(batch);
+    batch.clear();
+    return error == 0;
+  };
+  for (const UnflushedWrite& write : journal_.writes()) {
+    const bool overlaps = std::any_of(batch.begin(), batch.end(), [&](const auto& other) {
+      return other.offset < write.offset + write.length &&
+             write.offset < other.offset + other.length;
+    });
+    if ((overlaps || batch.size() == written_again_at_once) && !send()) return false;
+    batch.push_back({write.offset, write.length, write.data.empty() ? nullptr : write.data.data(),
+                     write.may_punch});
+  }
+  return batch.empty() || send();
+}
+
+void NbdLinks::watch() {
+  std::unique_lock lock(mutex_);
+  int looks = 0;
+  while (!stopping_) {
+    if (group_) {
+      const GroupPtr group = group_;
+      changed_.wait_for(lock, watch_period, [&] { return stopping_ || group_ != group; });
+      if (stopping_ || group_ != group) continue;
+      lock.unlock();
+      looks = group->is_unconfirmed() ? looks + 1 : 0;
+      lock.lock();
+      if (looks < silent_looks || group_ != group) continue;
+    }
+    looks = 0;
+    replace(lock);
+    if (!group_) changed_.wait_for(lock, retry_period, [this] { return stopping_; });
+  }
+}
+
+}  // namespace plydisk

@@ -1,0 +1,90 @@
+// The connections of one NBD backing, and their recovery.
+//
+// Thread safety: all functions from any thread; construction and destruction by one alone.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "backing/nbd_backing.hpp"
+#include "backing/nbd_connection.hpp"
+#include "backing/nbd_journal.hpp"
+#include "base/striped.hpp"
+
+namespace plydisk {
+
+class NbdLinks {
+ public:
+  // Connections that were made together: all of them are dropped with the first that is lost.
+  class Group {
+   public:
+    explicit Group(std::vector<std::unique_ptr<NbdConnection>> connections)
+        : connections_(std::move(connections)) {}
+    // The calling thread's.
+    NbdConnection& mine() const noexcept {
+      return *connections_[thread_stripe() % connections_.size()];
+    }
+    bool is_unconfirmed() const noexcept;
+    void drop() const noexcept;
+
+   private:
+    std::vector<std::unique_ptr<NbdConnection>> connections_;
+  };
+  using GroupPtr = std::shared_ptr<const Group>;
+
+  // Connects. Throws Error.
+  NbdLinks(const std::string& uri, const NbdOptions& options);
+  ~NbdLinks();
+  NbdLinks(const NbdLinks&) = delete;
+  NbdLinks& operator=(const NbdLinks&) = delete;
+
+  // As the server said at the first connection.
+  const NbdExport& about() const noexcept { return about_; }
+
+  // Calls `request` with a connection, and again with another one as long as it returns
+  // NbdConnection::lost. Returns the group that answered. Throws Error with what `request`
+  // returned, if that is not 0; ETIMEDOUT when the options' patience is at its end; ESHUTDOWN after
+  // stop_waiting(). `what` is for the sentence: "read".
+  GroupPtr run(const char* what, const std::function<int(NbdConnection&)>& request) const;
+
+  // Keeps a write that `group` has answered until a flush covers it. False: the group was lost
+  // meanwhile, so the write must be made again; `data` is still there.
+  bool keep(const GroupPtr& group, std::uint64_t offset, std::uint64_t length,
+            std::vector<std::byte>&& data, bool may_punch);
+  // Memory that such writes take, in bytes.
+  std::uint64_t kept_bytes() const;
+  // Makes what was kept before the call durable, and forgets it.
+  void flush();
+  // All who wait for a lost server, now or later, get ESHUTDOWN. One that is there goes on to
+  // serve.
+  void stop_waiting() noexcept;
+
+ private:
+  GroupPtr connect(std::chrono::milliseconds limit) const;
+  GroupPtr current() const;
+  void report_lost(const GroupPtr& group) const;
+  void replace(std::unique_lock<std::mutex>& lock);
+  bool write_again(const Group& group) const;
+  void watch();
+
+  const std::string uri_;
+  const NbdOptions options_;
+  NbdExport about_;
+  mutable std::mutex mutex_;  // protects all below
+  mutable std::condition_variable changed_;
+  // Null while the server is away. The journal is changed by nobody then, and is read without the
+  // lock by the watcher alone.
+  mutable GroupPtr group_;
+  GroupPtr candidate_;  // gets what is written again, before it is the group
+  NbdJournal journal_;
+  std::string reason_;  // why the last attempt to connect failed
+  bool stopping_ = false;
+  std::thread watcher_;
+};
+
+}  // namespace plydisk
