@@ -37,9 +37,12 @@ void ScratchDisk::begin() {
 }
 
 void ScratchDisk::stop() {
+  if (!backing_) return;
   backing_->stop_waiting();
   disk_->shut("the server is stopping");
-  disk_->change([](Stack& stack, bool&) { stack.layers.clear(); });
+  // The backing too: a connection to a server is closed as it should be.
+  disk_->change([](Stack& stack, bool&) { stack = {}; });
+  backing_.reset();
   std::error_code ignored;
   if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
   folder_.clear();

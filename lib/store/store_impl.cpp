@@ -94,8 +94,11 @@ void StoreImpl::stop() {
         // The layer's map has what the index lacks, as after a crash.
       }
     }
-    session->disk->change([](Stack& stack, bool&) { stack.layers.clear(); });
+    session->disk->change([](Stack& stack, bool&) { stack = {}; });
   }
+  // With the versions go their backings: a connection to a server is closed as it should be.
+  const std::lock_guard lock(mutex_);
+  versions_.clear();
 }
 
 UniqueFd StoreImpl::take_lock(const std::filesystem::path& directory) {
