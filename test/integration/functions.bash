@@ -133,8 +133,12 @@ stop_server() {
 # Ended, though not waited for.
 has_ended() { ! is_running "$1" || [[ $(ps -o stat= -p "$1") == Z* ]]; }
 
-# Whether only the first of its threads is left.
-is_alone() { [[ $(ls "/proc/$1/task" 2> /dev/null) == "$1" ]]; }
+# Whether only the first of its threads is left, and the one that ThreadSanitizer has for itself.
+is_alone() {
+  local threads=1
+  [[ ${PLYDISK_PRELOAD:-} != *libtsan* ]] || threads=2
+  (($(ls "/proc/$1/task" 2> /dev/null | wc -l) == threads))
+}
 
 # kill_server [PID]
 kill_server() {
