@@ -89,8 +89,7 @@ class NbdBacking final : public Backing {
       return;
     }
     for_each_part(offset, length, longest_zero, [&](std::uint64_t at, std::size_t bytes) {
-      change("zero", at, bytes, {}, may_punch,
-             [&](NbdConnection& connection) { return connection.zero(at, bytes, may_punch); });
+      change("zero", {at, bytes, nullptr, may_punch});
     });
   }
 
@@ -135,22 +134,19 @@ class NbdBacking final : public Backing {
 
   void write_blocks(const std::byte* from, std::size_t length, std::uint64_t offset) {
     for_each_part(offset, length, about_.longest_request, [&](std::uint64_t at, std::size_t bytes) {
-      const std::byte* const part = from + (at - offset);
-      change("write", at, bytes, std::vector<std::byte>(part, part + bytes), false,
-             [&](NbdConnection& connection) { return connection.write(part, bytes, at); });
+      change("write", {at, bytes, from + (at - offset), false});
     });
   }
 
   // Changes the disk, and keeps the change until it is flushed.
-  template <typename Request>
-  void change(const char* what, std::uint64_t offset, std::uint64_t length,
-              std::vector<std::byte> data, bool may_punch, Request&& request) {
-    if (!about_.can_flush) {
-      links_.run(what, request);
-      return;
-    }
-    while (!links_.keep(links_.run(what, request), offset, length, std::move(data), may_punch)) {
-    }
+  void change(const char* what, const NbdConnection::Write& write) {
+    const auto request = [&](NbdConnection& connection) { return connection.write(write); };
+    NbdLinks::GroupPtr group = links_.run(what, request);
+    if (!about_.can_flush) return;
+    std::vector<std::byte> data;
+    if (write.data != nullptr) data.assign(write.data, write.data + write.length);
+    while (!links_.keep(group, write.offset, write.length, std::move(data), write.may_punch))
+      group = links_.run(what, request);
     if (links_.kept_bytes() > most_kept_bytes) flush();
   }
 

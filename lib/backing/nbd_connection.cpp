@@ -42,13 +42,22 @@ short events_of(unsigned direction) {
                             ((direction & LIBNBD_AIO_DIRECTION_WRITE) != 0 ? POLLOUT : 0));
 }
 
-// Tells libnbd what poll() found. That an event is not expected any more is no failure: the thread
-// of a request may have been quicker.
-void notify(nbd_handle* handle, unsigned direction, short events) {
+// Tells libnbd what poll() found; what libnbd says to it. In a connection that is used, an event
+// may not be expected any more, since the thread of a request was quicker: no failure.
+int notify(nbd_handle* handle, unsigned direction, short events) {
   if ((direction & LIBNBD_AIO_DIRECTION_READ) != 0 && (events & ~POLLOUT) != 0)
-    nbd_aio_notify_read(handle);
-  else if ((direction & LIBNBD_AIO_DIRECTION_WRITE) != 0 && (events & ~POLLIN) != 0)
-    nbd_aio_notify_write(handle);
+    return nbd_aio_notify_read(handle);
+  if ((direction & LIBNBD_AIO_DIRECTION_WRITE) != 0 && (events & ~POLLIN) != 0)
+    return nbd_aio_notify_write(handle);
+  return 0;
+}
+
+std::int64_t send_write(nbd_handle* handle, const NbdConnection::Write& write,
+                        const nbd_completion_callback& done) {
+  if (write.data != nullptr)
+    return nbd_aio_pwrite(handle, write.data, write.length, write.offset, done, 0);
+  return nbd_aio_zero(handle, write.length, write.offset, done,
+                      write.may_punch ? 0 : LIBNBD_CMD_FLAG_NO_HOLE);
 }
 
 }  // namespace
@@ -120,10 +129,7 @@ void NbdConnection::connect(const std::string& uri, std::chrono::milliseconds li
     if (found == 0)
       throw Error(ETIMEDOUT, "cannot connect to " + uri + ": no answer within " +
                                  std::to_string(limit.count()) + " ms");
-    if (found > 0 && ((direction & LIBNBD_AIO_DIRECTION_READ) != 0 && (fd.revents & ~POLLOUT) != 0
-                          ? nbd_aio_notify_read(handle)
-                          : nbd_aio_notify_write(handle)) != 0)
-      fail(uri);
+    if (found > 0 && notify(handle, direction, fd.revents) != 0) fail(uri);
   }
 }
 
@@ -196,17 +202,9 @@ int NbdConnection::read(void* buffer, std::size_t length, std::uint64_t offset) 
   });
 }
 
-int NbdConnection::write(const void* buffer, std::size_t length, std::uint64_t offset) {
-  return run([&](const nbd_completion_callback& done) {
-    return nbd_aio_pwrite(handle_.get(), buffer, length, offset, done, 0);
-  });
-}
-
-int NbdConnection::zero(std::uint64_t offset, std::uint64_t length, bool may_punch) {
-  return run([&](const nbd_completion_callback& done) {
-    return nbd_aio_zero(handle_.get(), length, offset, done,
-                        may_punch ? 0 : LIBNBD_CMD_FLAG_NO_HOLE);
-  });
+int NbdConnection::write(const Write& write) {
+  return run(
+      [&](const nbd_completion_callback& done) { return send_write(handle_.get(), write, done); });
 }
 
 int NbdConnection::flush() {
@@ -216,15 +214,10 @@ int NbdConnection::flush() {
 
 int NbdConnection::write_all(std::span<const Write> writes) {
   std::deque<Waiter> waiters(writes.size());
-  for (std::size_t i = 0; i < writes.size(); ++i) {
-    const Write& write = writes[i];
+  for (std::size_t i = 0; i < writes.size(); ++i)
     start(waiters[i], [&](const nbd_completion_callback& done) {
-      return write.data != nullptr
-                 ? nbd_aio_pwrite(handle_.get(), write.data, write.length, write.offset, done, 0)
-                 : nbd_aio_zero(handle_.get(), write.length, write.offset, done,
-                                write.may_punch ? 0 : LIBNBD_CMD_FLAG_NO_HOLE);
+      return send_write(handle_.get(), writes[i], done);
     });
-  }
   int error = 0;
   for (Waiter& waiter : waiters)
     if (const int result = waiter.wait(); error == 0) error = result;

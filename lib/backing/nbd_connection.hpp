@@ -48,16 +48,15 @@ class NbdConnection {
   // the server may have done it or not. Ranges are as NbdExport says.
   static constexpr int lost = -1;
   int read(void* buffer, std::size_t length, std::uint64_t offset);
-  int write(const void* buffer, std::size_t length, std::uint64_t offset);
-  int zero(std::uint64_t offset, std::uint64_t length, bool may_punch);
-  int flush();
   struct Write {
     std::uint64_t offset, length;
     const std::byte* data;  // null: zeros
-    bool may_punch;
+    bool may_punch;         // zeros may be deallocated
   };
+  int write(const Write& write);
   // Several writes that do not overlap, side by side.
   int write_all(std::span<const Write> writes);
+  int flush();
   struct Extent {
     std::uint64_t length;  // bytes
     bool is_zero;

@@ -22,24 +22,24 @@ inline std::size_t thread_stripe() noexcept {
   return number % stripe_count;
 }
 
+// One of many that are taken by different threads.
+class alignas(cache_line) PaddedSharedMutex : public FairSharedMutex {};
+
 // A FairSharedMutex that is quickly held shared, and slowly alone. Whoever holds it shared lets go
 // of it in the same thread.
 class StripedSharedMutex {
  public:
   void lock() {
-    for (auto& stripe : stripes_) stripe.mutex.lock();
+    for (auto& stripe : stripes_) stripe.lock();
   }
   void unlock() {
-    for (auto& stripe : stripes_) stripe.mutex.unlock();
+    for (auto& stripe : stripes_) stripe.unlock();
   }
-  void lock_shared() { stripes_[thread_stripe()].mutex.lock_shared(); }
-  void unlock_shared() { stripes_[thread_stripe()].mutex.unlock_shared(); }
+  void lock_shared() { stripes_[thread_stripe()].lock_shared(); }
+  void unlock_shared() { stripes_[thread_stripe()].unlock_shared(); }
 
  private:
-  struct alignas(cache_line) Stripe {
-    FairSharedMutex mutex;
-  };
-  std::array<Stripe, stripe_count> stripes_;
+  std::array<PaddedSharedMutex, stripe_count> stripes_;
 };
 
 }  // namespace plydisk

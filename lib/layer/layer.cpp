@@ -177,7 +177,7 @@ bool Layer::rewrite(const void* buffer, std::size_t length, std::uint64_t offset
       stripes_of(first / chunk_sectors, (first + sectors - 1) / chunk_sectors);
   // In rising order, as zero_slice() does.
   for (std::uint64_t bits = stripes; bits != 0; bits &= bits - 1)
-    chunk_locks_[static_cast<unsigned>(std::countr_zero(bits))].mutex.lock_shared();
+    chunk_locks_[static_cast<unsigned>(std::countr_zero(bits))].lock_shared();
   std::exception_ptr error;
   bool is_still = false;
   try {
@@ -189,7 +189,7 @@ bool Layer::rewrite(const void* buffer, std::size_t length, std::uint64_t offset
   }
   if (is_still) rewritten_.store(true);
   for (std::uint64_t bits = stripes; bits != 0; bits &= bits - 1)
-    chunk_locks_[static_cast<unsigned>(std::countr_zero(bits))].mutex.unlock_shared();
+    chunk_locks_[static_cast<unsigned>(std::countr_zero(bits))].unlock_shared();
   if (error) std::rethrow_exception(error);
   return is_still;
 }
@@ -238,7 +238,7 @@ void Layer::zero_slice(std::uint64_t first_sector, std::uint64_t sectors) {
 
   // In rising order: two slices can't wait for each other.
   for (std::uint64_t bits = stripes; bits != 0; bits &= bits - 1)
-    chunk_locks_[static_cast<unsigned>(std::countr_zero(bits))].mutex.lock();
+    chunk_locks_[static_cast<unsigned>(std::countr_zero(bits))].lock();
   std::exception_ptr error;
   try {
     zero_locked(first_sector, sectors);
@@ -246,7 +246,7 @@ void Layer::zero_slice(std::uint64_t first_sector, std::uint64_t sectors) {
     error = std::current_exception();
   }
   for (std::uint64_t bits = stripes; bits != 0; bits &= bits - 1)
-    chunk_locks_[static_cast<unsigned>(std::countr_zero(bits))].mutex.unlock();
+    chunk_locks_[static_cast<unsigned>(std::countr_zero(bits))].unlock();
   if (error) std::rethrow_exception(error);
 }
 

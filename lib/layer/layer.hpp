@@ -96,7 +96,7 @@ class Layer {
   // Fewer than a thread can hold under ThreadSanitizer (64).
   static constexpr std::size_t chunk_lock_count = 32;
   FairSharedMutex& chunk_lock(std::uint64_t chunk) noexcept {
-    return chunk_locks_[chunk % chunk_locks_.size()].mutex;
+    return chunk_locks_[chunk % chunk_locks_.size()];
   }
   // Writes whole sectors of one chunk. The caller holds the chunk's lock, shared or alone.
   void write(const void* buffer, std::size_t length, std::uint64_t offset);
@@ -160,10 +160,7 @@ class Layer {
   std::chrono::steady_clock::time_point next_index_commit_;  // maintain()'s own
 
   // Striped: chunk c is protected by lock c % chunk_lock_count.
-  struct alignas(cache_line) ChunkLock {
-    FairSharedMutex mutex;
-  };
-  std::array<ChunkLock, chunk_lock_count> chunk_locks_;
+  std::array<PaddedSharedMutex, chunk_lock_count> chunk_locks_;
 
   // Group flush: calls that arrive while a round is under way make up the next round together.
   struct Round {

@@ -103,8 +103,8 @@ void Layer::save_changes(bool drop_pending) {
   const bool rewritten = rewritten_.exchange(false);
   // Writers that set a bit, so that others see it, have marked the chunk when this is through.
   for (auto& lock : chunk_locks_) {
-    lock.mutex.lock();
-    lock.mutex.unlock();
+    lock.lock();
+    lock.unlock();
   }
   std::vector<ChunkChange> changes;
   for (const std::uint64_t chunk : dirty_.take()) changes.push_back({chunk, find(chunk)});
