@@ -3,6 +3,9 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <bit>
+#include <mutex>
+#include <shared_mutex>
 
 #include "base/error.hpp"
 #include "base/file.hpp"
@@ -21,16 +24,58 @@ void make_folder(const std::filesystem::path& folder, Durability durability) {
   if (error) throw_errno(error.value(), "cannot create " + folder.string());
 }
 
-// The chunk locks of chunks first … last, one bit each.
-std::uint64_t stripes_of(std::uint64_t first, std::uint64_t last) {
-  std::uint64_t stripes = 0;
-  for (std::uint64_t chunk = first; chunk <= last && chunk < first + Layer::chunk_lock_count;
-       ++chunk)
-    stripes |= 1ULL << (chunk % Layer::chunk_lock_count);
-  return stripes;
+// How much new data is written at once, aligned: the page cache makes one folio of what is written
+// at once, and writing 4 KiB into a large folio later takes longer than into a small one.
+constexpr std::uint64_t write_slice = 2 * chunk_size;  // bytes
+
+// Calls fn(chunk, sectors in it) for each chunk of a range of sectors, in order.
+template <typename Fn>
+void for_each_chunk(std::uint64_t first_sector, std::uint64_t sectors, Fn&& fn) {
+  for (std::uint64_t sector = first_sector, end = first_sector + sectors; sector < end;) {
+    const std::uint64_t chunk = sector / chunk_sectors;
+    const std::uint64_t stop = std::min(end, (chunk + 1) * chunk_sectors);
+    fn(chunk, SectorSet::range(static_cast<unsigned>(sector % chunk_sectors),
+                               static_cast<unsigned>(stop - sector)));
+    sector = stop;
+  }
 }
 
 }  // namespace
+
+// The chunk locks of a range of sectors. They are taken in rising order: so two ranges never wait
+// for each other.
+class Layer::ChunkLocks {
+ public:
+  ChunkLocks(Layer& layer, std::uint64_t first_sector, std::uint64_t sectors)
+      : locks_(layer.chunk_locks_) {
+    const std::uint64_t first = first_sector / chunk_sectors;
+    const std::uint64_t last = (first_sector + sectors - 1) / chunk_sectors;
+    for (std::uint64_t chunk = first; chunk <= last && chunk < first + chunk_lock_count; ++chunk)
+      stripes_ |= 1ULL << (chunk % chunk_lock_count);
+  }
+  void lock() {
+    for_each([](FairSharedMutex& mutex) { mutex.lock(); });
+  }
+  void unlock() {
+    for_each([](FairSharedMutex& mutex) { mutex.unlock(); });
+  }
+  void lock_shared() {
+    for_each([](FairSharedMutex& mutex) { mutex.lock_shared(); });
+  }
+  void unlock_shared() {
+    for_each([](FairSharedMutex& mutex) { mutex.unlock_shared(); });
+  }
+
+ private:
+  template <typename Fn>
+  void for_each(Fn&& fn) {
+    for (std::uint64_t bits = stripes_; bits != 0; bits &= bits - 1)
+      fn(locks_[static_cast<unsigned>(std::countr_zero(bits))]);
+  }
+
+  std::array<PaddedSharedMutex, chunk_lock_count>& locks_;
+  std::uint64_t stripes_ = 0;  // one bit a lock
+};
 
 std::shared_ptr<Layer> Layer::create(const std::filesystem::path& folder,
                                      const LayerIdentity& identity, const LayerOptions& options) {
@@ -144,14 +189,35 @@ void Layer::require_running() const {
 }
 
 void Layer::write(const void* buffer, std::size_t length, std::uint64_t offset) {
-  require_running();
-  const std::uint64_t chunk = offset / chunk_size;
-  ChunkEntry& entry = map_->ensure(chunk);
-  data_->file().write(buffer, length, offset);
+  if (length > write_slice && rewrite(buffer, length, offset)) return;
+  const auto* bytes = static_cast<const std::byte*>(buffer);
+  while (length > 0) {
+    const auto slice = static_cast<std::size_t>(
+        std::min<std::uint64_t>(length, write_slice - offset % write_slice));
+    ChunkLocks locks(*this, offset / sector_size, slice / sector_size);
+    const std::shared_lock lock(locks);
+    write_locked(bytes, slice, offset);
+    bytes += slice;
+    offset += slice;
+    length -= slice;
+  }
+}
 
-  const SectorSet sectors =
-      SectorSet::range(static_cast<unsigned>(offset % chunk_size / sector_size),
-                       static_cast<unsigned>(length / sector_size));
+void Layer::write_locked(const void* buffer, std::size_t length, std::uint64_t offset) {
+  require_running();
+  const std::uint64_t first_sector = offset / sector_size, sectors = length / sector_size;
+  ensure_entries(first_sector, sectors);
+  data_->file().write(buffer, length, offset);
+  bool rewrote = false;
+  for_each_chunk(first_sector, sectors, [&](std::uint64_t chunk, const SectorSet& set) {
+    rewrote |= mark_data(chunk, set);
+  });
+  if (rewrote && !rewritten_.load()) rewritten_.store(true);
+}
+
+// Marks sectors as written to the data file. Returns whether some of them had data before.
+bool Layer::mark_data(std::uint64_t chunk, const SectorSet& sectors) {
+  ChunkEntry& entry = map_->ensure(chunk);
   bool changed = false;
   bool rewrote = false;
   for (unsigned w = 0; w < 2; ++w) {
@@ -164,46 +230,31 @@ void Layer::write(const void* buffer, std::size_t length, std::uint64_t offset) 
     if ((zero & mask) != 0) entry.zero[w].fetch_and(~mask, std::memory_order_release);
     changed |= ((~valid | zero) & mask) != 0;
   }
-  if (rewrote && !rewritten_.load()) rewritten_.store(true);
   if (changed) dirty_.mark(chunk);
+  return rewrote;
 }
 
+// Writes over sectors that are all in the data file already, in one piece; false, with nothing
+// done, if they are not.
 bool Layer::rewrite(const void* buffer, std::size_t length, std::uint64_t offset) {
   require_running();
-  const std::uint64_t first = offset / sector_size;
-  const std::uint64_t sectors = length / sector_size;
+  const std::uint64_t first = offset / sector_size, sectors = length / sector_size;
   if (!has_data(first, sectors)) return false;
-  const std::uint64_t stripes =
-      stripes_of(first / chunk_sectors, (first + sectors - 1) / chunk_sectors);
-  // In rising order, as zero_slice() does.
-  for (std::uint64_t bits = stripes; bits != 0; bits &= bits - 1)
-    chunk_locks_[static_cast<unsigned>(std::countr_zero(bits))].lock_shared();
-  std::exception_ptr error;
-  bool is_still = false;
-  try {
-    // Once more: it may have been zeroed before the locks were held.
-    is_still = has_data(first, sectors);
-    if (is_still) data_->file().write(buffer, length, offset);
-  } catch (...) {
-    error = std::current_exception();
-  }
-  if (is_still) rewritten_.store(true);
-  for (std::uint64_t bits = stripes; bits != 0; bits &= bits - 1)
-    chunk_locks_[static_cast<unsigned>(std::countr_zero(bits))].unlock_shared();
-  if (error) std::rethrow_exception(error);
-  return is_still;
+  ChunkLocks locks(*this, first, sectors);
+  const std::shared_lock lock(locks);
+  // Once more: it may have been zeroed before the locks were held.
+  if (!has_data(first, sectors)) return false;
+  data_->file().write(buffer, length, offset);
+  rewritten_.store(true);
+  return true;
 }
 
 bool Layer::has_data(std::uint64_t first_sector, std::uint64_t sectors) const {
-  for (std::uint64_t sector = first_sector, end = first_sector + sectors; sector < end;) {
-    const std::uint64_t chunk = sector / chunk_sectors;
-    const std::uint64_t stop = std::min(end, (chunk + 1) * chunk_sectors);
-    const SectorSet wanted = SectorSet::range(static_cast<unsigned>(sector % chunk_sectors),
-                                              static_cast<unsigned>(stop - sector));
-    if ((find(chunk).data() & wanted) != wanted) return false;
-    sector = stop;
-  }
-  return true;
+  bool all = true;
+  for_each_chunk(first_sector, sectors, [&](std::uint64_t chunk, const SectorSet& wanted) {
+    all = all && (find(chunk).data() & wanted) == wanted;
+  });
+  return all;
 }
 
 void Layer::mark_pass(std::uint64_t chunk, const SectorSet& sectors) {
@@ -231,37 +282,21 @@ void Layer::zero(std::uint64_t offset, std::uint64_t length) {
 }
 
 void Layer::zero_slice(std::uint64_t first_sector, std::uint64_t sectors) {
-  const std::uint64_t first = first_sector / chunk_sectors;
-  const std::uint64_t last = (first_sector + sectors - 1) / chunk_sectors;
-  for (std::uint64_t chunk = first; chunk <= last; ++chunk) map_->ensure(chunk);
-  const std::uint64_t stripes = stripes_of(first, last);
+  ensure_entries(first_sector, sectors);
+  ChunkLocks locks(*this, first_sector, sectors);
+  const std::lock_guard lock(locks);
+  zero_locked(first_sector, sectors);
+}
 
-  // In rising order: two slices can't wait for each other.
-  for (std::uint64_t bits = stripes; bits != 0; bits &= bits - 1)
-    chunk_locks_[static_cast<unsigned>(std::countr_zero(bits))].lock();
-  std::exception_ptr error;
-  try {
-    zero_locked(first_sector, sectors);
-  } catch (...) {
-    error = std::current_exception();
-  }
-  for (std::uint64_t bits = stripes; bits != 0; bits &= bits - 1)
-    chunk_locks_[static_cast<unsigned>(std::countr_zero(bits))].unlock();
-  if (error) std::rethrow_exception(error);
+// So that no bit fails to be set once the data file was changed.
+void Layer::ensure_entries(std::uint64_t first_sector, std::uint64_t sectors) {
+  for_each_chunk(first_sector, sectors,
+                 [this](std::uint64_t chunk, const SectorSet&) { map_->ensure(chunk); });
 }
 
 void Layer::zero_locked(std::uint64_t first_sector, std::uint64_t sectors) {
-  const auto for_each_chunk = [&](auto&& fn) {
-    for (std::uint64_t sector = first_sector, end = first_sector + sectors; sector < end;) {
-      const std::uint64_t chunk = sector / chunk_sectors;
-      const std::uint64_t stop = std::min(end, (chunk + 1) * chunk_sectors);
-      fn(chunk, map_->ensure(chunk),
-         SectorSet::range(static_cast<unsigned>(sector % chunk_sectors),
-                          static_cast<unsigned>(stop - sector)));
-      sector = stop;
-    }
-  };
-  for_each_chunk([&](std::uint64_t chunk, ChunkEntry& entry, const SectorSet& set) {
+  for_each_chunk(first_sector, sectors, [&](std::uint64_t chunk, const SectorSet& set) {
+    ChunkEntry& entry = map_->ensure(chunk);
     const ChunkState before = entry.load();
     if ((before.zeros() & set) == set) return;
     if (!(before.data() & set).empty()) rewritten_.store(true);
@@ -270,7 +305,8 @@ void Layer::zero_locked(std::uint64_t first_sector, std::uint64_t sectors) {
     dirty_.mark(chunk);
   });
   data_->file().punch(first_sector * sector_size, sectors * sector_size);
-  for_each_chunk([&](std::uint64_t chunk, ChunkEntry& entry, const SectorSet& set) {
+  for_each_chunk(first_sector, sectors, [&](std::uint64_t chunk, const SectorSet& set) {
+    ChunkEntry& entry = map_->ensure(chunk);
     for (unsigned w = 0; w < 2; ++w) {
       entry.valid[w].fetch_or(set.word[w], std::memory_order_release);
       entry.zero[w].fetch_or(set.word[w], std::memory_order_release);

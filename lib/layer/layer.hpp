@@ -98,11 +98,10 @@ class Layer {
   FairSharedMutex& chunk_lock(std::uint64_t chunk) noexcept {
     return chunk_locks_[chunk % chunk_locks_.size()];
   }
-  // Writes whole sectors of one chunk. The caller holds the chunk's lock, shared or alone.
+  // Writes whole sectors. Takes the locks itself.
   void write(const void* buffer, std::size_t length, std::uint64_t offset);
-  // Writes whole sectors of any number of chunks, in one piece, if all of them are in the data file
-  // already; false, with nothing done, if not. Takes the locks itself.
-  bool rewrite(const void* buffer, std::size_t length, std::uint64_t offset);
+  // Likewise, of chunks whose locks the caller holds, shared or alone.
+  void write_locked(const void* buffer, std::size_t length, std::uint64_t offset);
   // Pass layers: says that these sectors are now in the backing. The caller holds the lock
   // likewise.
   void mark_pass(std::uint64_t chunk, const SectorSet& sectors);
@@ -136,7 +135,11 @@ class Layer {
   void find_unsaved_changes();
   void stop() noexcept;
   void require_running() const;
+  class ChunkLocks;
+  bool rewrite(const void* buffer, std::size_t length, std::uint64_t offset);
   bool has_data(std::uint64_t first_sector, std::uint64_t sectors) const;
+  bool mark_data(std::uint64_t chunk, const SectorSet& sectors);
+  void ensure_entries(std::uint64_t first_sector, std::uint64_t sectors);
   void zero_slice(std::uint64_t first_sector, std::uint64_t sectors);
   void zero_locked(std::uint64_t first_sector, std::uint64_t sectors);
   std::optional<std::vector<PendingRecord>> small_records(const std::vector<ChunkChange>& changes);

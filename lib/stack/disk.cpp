@@ -60,11 +60,8 @@ void Disk::write(const void* buffer, std::size_t length, std::uint64_t offset, b
 void Disk::write_piece(const std::byte* buffer, std::size_t length, std::uint64_t offset) {
   if (stack_.layers.empty()) return stack_.version->backing().write(buffer, length, offset);
   Layer& top = *stack_.layers.front();
-  // New data goes chunk by chunk, which keeps the page cache's folios small for later small writes;
-  // what is there already is spared the system calls.
-  if (length > chunk_size && offset % sector_size == 0 && length % sector_size == 0 &&
-      top.kind() == LayerKind::data && top.rewrite(buffer, length, offset))
-    return;
+  if (top.kind() == LayerKind::data && offset % sector_size == 0 && length % sector_size == 0)
+    return top.write(buffer, length, offset);
   while (length > 0) {
     const std::uint64_t in_chunk = offset % chunk_size;
     const auto piece =
@@ -93,7 +90,7 @@ void Disk::write_piece(const std::byte* buffer, std::size_t length, std::uint64_
 
 // Writes whole sectors of one chunk. The chunk's lock is held.
 void Disk::put(Layer& top, const void* buffer, std::size_t length, std::uint64_t offset) {
-  if (top.kind() == LayerKind::data) return top.write(buffer, length, offset);
+  if (top.kind() == LayerKind::data) return top.write_locked(buffer, length, offset);
   stack_.version->backing().write(buffer, length, offset);
   top.mark_pass(offset / chunk_size,
                 SectorSet::range(static_cast<unsigned>(offset % chunk_size / sector_size),

@@ -1,7 +1,6 @@
 // One layer: its states, its index, and what it refuses when it is opened.
 #include <fcntl.h>
 
-#include <shared_mutex>
 #include <thread>
 #include <vector>
 
@@ -321,7 +320,6 @@ TEST_CASE_FIXTURE(Fixture, "many writers and flushers together lose no sector") 
         // Neighbours in each chunk, so that all share its entry.
         for (std::uint64_t sector = t; sector < disk_size / sector_size; sector += writers) {
           const std::vector<char> bytes(sector_size, static_cast<char>('a' + t));
-          const std::shared_lock lock(layer->chunk_lock(sector / chunk_sectors));
           put(*layer, sector * sector_size, bytes);
         }
       });
