@@ -11,7 +11,7 @@ json image_create(ControlService& service, const Params& params, const Progress&
   image.from = params.optional_text("from").value_or("");
   image.link = params.flag("link");
   image.description = params.optional_text("description").value_or("");
-  image.writes = params.destination("writes");
+  image.writes = params.write_plan("writes");
   require_valid_name("image", image.name);
   if (image.size.has_value() != image.from.empty())
     params.refuse(R"(give either "size", for an empty disk, or "from", for a copy)");
@@ -39,7 +39,7 @@ json image_set(ControlService& service, const Params& params, const Progress&) {
   service.store().catalogue().change_image(name, [&](ImageRecord& image) {
     if (params.has("description"))
       image.description = params.optional_text("description").value_or("");
-    if (params.has("writes")) image.writes = params.destination("writes");
+    if (params.has("writes")) image.writes = params.write_plan("writes");
   });
   return image_json(service.store().catalogue(), service.store().image(name));
 }

@@ -29,7 +29,7 @@ json redirect(ControlService& service, const Params& params, const Progress& pro
   options.carry = params.flag("carry");
   options.force = params.flag("force");
   const RedirectResult result = service.store().redirect(
-      params.text("session"), parse_destination(params.text("writes")), options, progress);
+      params.text("session"), WritePlan(params.text("writes")), options, progress);
   return {{"session", result.session},  {"from", to_string(result.from)},
           {"to", to_string(result.to)}, {"pause_ms", result.pause_ms},
           {"carried", result.carried},  {"survives", result.survives}};

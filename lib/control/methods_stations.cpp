@@ -10,7 +10,7 @@ namespace {
 // Takes over the fields that are given; null clears one.
 void apply(const Params& params, StationRecord& station) {
   if (params.has("image")) station.image = params.optional_text("image");
-  if (params.has("writes")) station.writes = params.destination("writes");
+  if (params.has("writes")) station.writes = params.write_plan("writes");
   if (params.has("allow")) station.allow = params.texts("allow");
   if (params.has("comment")) station.comment = params.optional_text("comment").value_or("");
 }

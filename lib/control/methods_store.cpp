@@ -10,13 +10,12 @@ namespace plydisk::methods {
 
 json layer_list(ControlService& service, const Params&, const Progress&) {
   json layers = json::array();
-  for (const LayerStatus& layer : service.store().layers())
-    layers.push_back(layer_json(service.store().directory(), layer));
+  for (const LayerStatus& layer : service.store().layers()) layers.push_back(layer_json(layer));
   return layers;
 }
 
 json layer_show(ControlService& service, const Params& params, const Progress&) {
-  return layer_json(service.store().directory(), service.store().layer(params.text("layer")));
+  return layer_json(service.store().layer(params.text("layer")));
 }
 
 json layer_check(ControlService& service, const Params& params, const Progress&) {

@@ -59,9 +59,9 @@ std::vector<std::string> Params::texts(const char* field) const {
   return texts;
 }
 
-std::optional<Destination> Params::destination(const char* field) const {
+std::optional<WritePlan> Params::write_plan(const char* field) const {
   const auto text = optional_text(field);
-  return text ? std::optional(parse_destination(*text)) : std::nullopt;
+  return text ? std::optional(WritePlan(*text)) : std::nullopt;
 }
 
 bool Params::flag(const char* field) const {

@@ -22,7 +22,7 @@ class Params {
   std::string text(const char* field) const;
   std::optional<std::string> optional_text(const char* field) const;
   std::vector<std::string> texts(const char* field) const;
-  std::optional<Destination> destination(const char* field) const;
+  std::optional<WritePlan> write_plan(const char* field) const;
   bool flag(const char* field) const;  // false if not given
   std::optional<std::uint64_t> bytes(const char* field) const;
 

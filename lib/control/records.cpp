@@ -9,8 +9,8 @@ using nlohmann::json;
 
 namespace {
 
-json optional_json(const std::optional<Destination>& destination) {
-  return destination ? json(to_string(*destination)) : json(nullptr);
+json optional_json(const std::optional<WritePlan>& plan) {
+  return plan ? json(to_string(*plan)) : json(nullptr);
 }
 
 json optional_json(const std::optional<std::string>& text) {
@@ -21,13 +21,13 @@ json null_if_empty(const std::string& text) { return text.empty() ? json(nullptr
 
 const char* persistence(bool persistent) { return persistent ? "persistent" : "volatile"; }
 
-Destination effective_writes(Catalogue& catalogue, const StationRecord& station) {
+WritePlan effective_writes(Catalogue& catalogue, const StationRecord& station) {
   if (station.writes) return *station.writes;
   if (station.image) {
     if (const auto image = catalogue.find_image(*station.image); image && image->writes)
       return *image->writes;
   }
-  return parse_destination(catalogue.parameter("default-writes"));
+  return WritePlan(catalogue.parameter("default-writes"));
 }
 
 }  // namespace
@@ -68,7 +68,7 @@ json station_json(Catalogue& catalogue, const StationRecord& station) {
   return {{"name", station.name},
           {"image", optional_json(station.image)},
           {"writes", optional_json(station.writes)},
-          {"persistence", persistence(is_persistent(effective_writes(catalogue, station)))},
+          {"persistence", persistence(is_persistent(effective_writes(catalogue, station).first()))},
           {"allow", station.allow},
           {"comment", station.comment},
           {"created", time_json(station.created)}};
@@ -85,6 +85,7 @@ json session_json(const SessionStatus& session) {
           {"ended", time_json(record.ended)},
           {"state", session.state},
           {"writes", to_string(record.writes)},
+          {"plan", to_string(record.plan)},
           {"persistence", persistence(session.persistent)},
           {"layers", session.layers},
           {"connections", session.connections},
@@ -103,7 +104,7 @@ json history_json(Catalogue& catalogue, const std::string& session) {
   return history;
 }
 
-json layer_json(const std::filesystem::path& store, const LayerStatus& layer) {
+json layer_json(const LayerStatus& layer) {
   const LayerRecord& record = layer.record;
   return {{"uuid", record.uuid},
           {"id", record.uuid},
@@ -118,7 +119,7 @@ json layer_json(const std::filesystem::path& store, const LayerStatus& layer) {
           {"allocated", layer.allocated},
           {"chunks", layer.chunks},
           {"created", time_json(record.created)},
-          {"index", (store / "layers" / record.uuid / "index.sqlite").string()}};
+          {"index", (layer.folder / "index.sqlite").string()}};
 }
 
 json parameter_json(Catalogue& catalogue, const ParameterSpec& spec) {

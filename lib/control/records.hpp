@@ -20,7 +20,7 @@ nlohmann::json image_json(Catalogue& catalogue, const ImageStatus& image);
 nlohmann::json station_json(Catalogue& catalogue, const StationRecord& station);
 nlohmann::json session_json(const SessionStatus& session);
 nlohmann::json history_json(Catalogue& catalogue, const std::string& session);
-nlohmann::json layer_json(const std::filesystem::path& store, const LayerStatus& layer);
+nlohmann::json layer_json(const LayerStatus& layer);
 nlohmann::json parameter_json(Catalogue& catalogue, const ParameterSpec& spec);
 
 }  // namespace plydisk

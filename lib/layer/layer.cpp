@@ -110,7 +110,8 @@ Layer::Layer(const std::filesystem::path& folder, const LayerIdentity& identity,
       kind_(options.kind),
       durability_(options.durability),
       sync_backing_(options.sync_backing),
-      dirty_(chunk_count(identity.disk_size)) {
+      dirty_(chunk_count(identity.disk_size)),
+      limit_(options.limit) {
   map_ = std::make_unique<ChunkMap>(folder / map_name, identity.uuid, identity.disk_size,
                                     options.boot_id);
   if (!map_->believed() && durability_ == Durability::durable) {
@@ -203,9 +204,27 @@ void Layer::write(const void* buffer, std::size_t length, std::uint64_t offset) 
   }
 }
 
+// Throws ENOSPC if the layer may not grow by this much. Sectors that it has cost nothing.
+void Layer::require_room(std::uint64_t first_sector, std::uint64_t sectors) {
+  const std::uint64_t limit = limit_.load(std::memory_order_relaxed);
+  if (limit == 0 || has_data(first_sector, sectors)) return;
+  constexpr std::uint64_t page = 4096;
+  const std::uint64_t begin = first_sector * sector_size / page * page;
+  const std::uint64_t end = (first_sector + sectors) * sector_size + page - 1;
+  // The index takes some room, too.
+  const auto needed = static_cast<std::int64_t>(end / page * page - begin + page);
+  if (room_.fetch_sub(needed, std::memory_order_relaxed) >= needed) return;
+  const auto room = static_cast<std::int64_t>(limit) - static_cast<std::int64_t>(allocated());
+  room_.store(std::max<std::int64_t>(0, room - needed), std::memory_order_relaxed);
+  if (room < needed)
+    throw Error(ENOSPC,
+                folder_.string() + " has reached its limit of " + std::to_string(limit) + " bytes");
+}
+
 void Layer::write_locked(const void* buffer, std::size_t length, std::uint64_t offset) {
   require_running();
   const std::uint64_t first_sector = offset / sector_size, sectors = length / sector_size;
+  require_room(first_sector, sectors);
   ensure_entries(first_sector, sectors);
   data_->file().write(buffer, length, offset);
   bool rewrote = false;

@@ -22,8 +22,8 @@
 // - A sync or commit that failed stops the layer: all later calls throw EIO until it is reopened. A
 //   durable one is then what its index says, even if the machine ran on: the map knows of sectors
 //   that are in the page cache, are called clean there, and never reached the disk.
-// - A full file system or quota is not such a failure: the call throws ENOSPC or EDQUOT, and a
-//   later one may succeed.
+// - A full file system or quota, or the layer's own limit, is not such a failure: the call throws
+//   ENOSPC or EDQUOT, and a later one may succeed.
 //
 // Thread safety: all functions may be called from any thread, where no other contract is stated.
 #pragma once
@@ -55,7 +55,8 @@ enum class LayerKind { data, pass };
 struct LayerOptions {
   LayerKind kind = LayerKind::data;
   Durability durability = Durability::process;
-  std::string boot_id;  // of this machine's kernel
+  std::string boot_id;      // of this machine's kernel
+  std::uint64_t limit = 0;  // bytes that its files may take; 0: no limit
   // Pass layers: makes what was written to the backing durable.
   std::function<void()> sync_backing;
 };
@@ -124,6 +125,9 @@ class Layer {
   // The map file is removed. No call but the destructor may follow.
   void freeze();
 
+  // Bytes that the layer's files may take; 0: no limit. What they have already stays.
+  void set_limit(std::uint64_t bytes) noexcept { limit_.store(bytes); }
+
   // Bytes that the file system has allocated for the layer's files.
   std::uint64_t allocated() const;
   // Sentences about faults; empty: none. Safe while the layer is served.
@@ -139,6 +143,7 @@ class Layer {
   bool rewrite(const void* buffer, std::size_t length, std::uint64_t offset);
   bool has_data(std::uint64_t first_sector, std::uint64_t sectors) const;
   bool mark_data(std::uint64_t chunk, const SectorSet& sectors);
+  void require_room(std::uint64_t first_sector, std::uint64_t sectors);
   void ensure_entries(std::uint64_t first_sector, std::uint64_t sectors);
   void zero_slice(std::uint64_t first_sector, std::uint64_t sectors);
   void zero_locked(std::uint64_t first_sector, std::uint64_t sectors);
@@ -160,6 +165,9 @@ class Layer {
   std::atomic<bool> rewritten_{false};
   std::atomic<bool> stopped_{false};
   std::atomic<bool> settled_{false};
+  std::atomic<std::uint64_t> limit_;
+  // What may still be written, in bytes, before the files' real size is asked for again.
+  std::atomic<std::int64_t> room_{0};
   std::chrono::steady_clock::time_point next_index_commit_;  // maintain()'s own
 
   // Striped: chunk c is protected by lock c % chunk_lock_count.

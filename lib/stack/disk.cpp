@@ -9,9 +9,10 @@
 
 namespace plydisk {
 
-Disk::Disk(Stack stack, bool ready, bool direct, std::function<void()> begin)
+Disk::Disk(Stack stack, bool ready, bool direct, std::function<void()> begin, MakeRoom make_room)
     : size_(stack.version->size()),
       begin_(std::move(begin)),
+      make_room_(std::move(make_room)),
       stack_(std::move(stack)),
       ready_(ready),
       direct_(direct),
@@ -45,12 +46,25 @@ void Disk::read(void* buffer, std::size_t length, std::uint64_t offset) {
   counters().bytes_read.fetch_add(length, std::memory_order_relaxed);
 }
 
-void Disk::write(const void* buffer, std::size_t length, std::uint64_t offset, bool fua) {
-  {
-    SharedLock lock(stack_mutex_, std::defer_lock);
-    enter_for_writing(lock);
-    write_piece(static_cast<const std::byte*>(buffer), length, offset);
+// Runs `fn`, which changes the disk, with the stack held; and again, from its beginning, when the
+// top layer was full and another one has taken its place.
+template <typename Fn>
+void Disk::change_data(Fn&& fn) {
+  while (true) {
+    const Layer* top = nullptr;
+    try {
+      SharedLock lock(stack_mutex_, std::defer_lock);
+      enter_for_writing(lock);
+      if (make_room_ && !stack_.layers.empty()) top = stack_.layers.front().get();
+      return fn();
+    } catch (const Error& error) {
+      if (!is_disk_full(error.code()) || top == nullptr || !make_room_(top)) throw;
+    }
   }
+}
+
+void Disk::write(const void* buffer, std::size_t length, std::uint64_t offset, bool fua) {
+  change_data([&] { write_piece(static_cast<const std::byte*>(buffer), length, offset); });
   counters().requests.fetch_add(1, std::memory_order_relaxed);
   counters().bytes_written.fetch_add(length, std::memory_order_relaxed);
   if (fua) flush();
@@ -98,9 +112,7 @@ void Disk::put(Layer& top, const void* buffer, std::size_t length, std::uint64_t
 }
 
 void Disk::zero(std::uint64_t offset, std::uint64_t length, bool may_punch, bool fua) {
-  {
-    SharedLock lock(stack_mutex_, std::defer_lock);
-    enter_for_writing(lock);
+  change_data([&] {
     const std::uint64_t end = offset + length;
     const std::uint64_t from =
         std::min(end, (offset + sector_size - 1) / sector_size * sector_size);
@@ -108,7 +120,7 @@ void Disk::zero(std::uint64_t offset, std::uint64_t length, bool may_punch, bool
     if (offset < from) write_zeros(offset, from - offset);
     if (from < to) zero_sectors(from, to - from, may_punch);
     if (to < end) write_zeros(to, end - to);
-  }
+  });
   counters().requests.fetch_add(1, std::memory_order_relaxed);
   if (fua) flush();
 }

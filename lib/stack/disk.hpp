@@ -35,8 +35,11 @@ class Disk {
  public:
   // `begin`: called at the first write of a disk that is not `ready`, without locks held, to
   // prepare a place for writes: it must call change() with a stack that can be written. It may
-  // throw. `direct`: with no layers, writes go to the backing.
-  Disk(Stack stack, bool ready, bool direct, std::function<void()> begin);
+  // throw. `direct`: with no layers, writes go to the backing. `make_room`: called without locks
+  // when the top layer is full, with its address, to be compared and no more; if it returns true
+  // the write is made again, else it fails. It may be empty.
+  using MakeRoom = std::function<bool(const Layer* full)>;
+  Disk(Stack stack, bool ready, bool direct, std::function<void()> begin, MakeRoom make_room = {});
 
   std::uint64_t size() const noexcept { return size_; }
 
@@ -70,6 +73,8 @@ class Disk {
   using SharedLock = std::shared_lock<StripedSharedMutex>;
   void enter(SharedLock& lock);
   void enter_for_writing(SharedLock& lock);
+  template <typename Fn>
+  void change_data(Fn&& fn);
   void write_piece(const std::byte* buffer, std::size_t length, std::uint64_t offset);
   void put(Layer& top, const void* buffer, std::size_t length, std::uint64_t offset);
   void zero_sectors(std::uint64_t offset, std::uint64_t length, bool may_punch);
@@ -77,6 +82,7 @@ class Disk {
 
   const std::uint64_t size_;
   const std::function<void()> begin_;
+  const MakeRoom make_room_;
   std::mutex begin_mutex_;  // one first write prepares, the others wait
 
   mutable StripedSharedMutex stack_mutex_;  // protects all below

@@ -27,7 +27,7 @@ CREATE TABLE image(
   backing TEXT NOT NULL CHECK(backing <> ''),
   linked INTEGER NOT NULL CHECK(linked IN (0, 1)),
   description TEXT NOT NULL,
-  writes TEXT REFERENCES destination(name),
+  writes TEXT,
   created INTEGER NOT NULL,
   published INTEGER NOT NULL,
   backing_size INTEGER NOT NULL CHECK(backing_size >= 0),
@@ -53,6 +53,7 @@ CREATE TABLE session(
   peer TEXT NOT NULL,
   boot TEXT NOT NULL,
   writes TEXT NOT NULL REFERENCES destination(name),
+  plan TEXT NOT NULL,
   started INTEGER NOT NULL,
   ended INTEGER NOT NULL,
   FOREIGN KEY(image, version) REFERENCES version(image, number)
@@ -100,7 +101,7 @@ CREATE TABLE station(
   name TEXT NOT NULL PRIMARY KEY
     CHECK(length(name) BETWEEN 1 AND 64 AND name NOT GLOB '*[^A-Za-z0-9._-]*'),
   image TEXT REFERENCES image(name),
-  writes TEXT REFERENCES destination(name),
+  writes TEXT,
   comment TEXT NOT NULL,
   created INTEGER NOT NULL
 ) STRICT;
@@ -169,7 +170,13 @@ void require_known_format(Database& db, const std::filesystem::path& path) {
   const std::string text = row.step() ? row.text(0) : "";
   if (text.empty() || text.size() > 9 || text.find_first_not_of("0123456789") != std::string::npos)
     throw Error(EUCLEAN, path.string() + " is damaged: its format number is " + quote(text));
-  if (const int format = std::stoi(text); format > store_format)
+  const int format = std::stoi(text);
+  if (format < store_format)
+    throw Error(EPROTONOSUPPORT, "the store in " + path.parent_path().string() +
+                                     " was made by a plydisk before its first release, and has "
+                                     "format " +
+                                     text + ": make a new one, and its images from the old disks");
+  if (format > store_format)
     throw Error(EPROTONOSUPPORT, "the store in " + path.parent_path().string() + " has format " +
                                      text + ", and this plydisk knows formats up to " +
                                      std::to_string(store_format) + ": use a newer plydisk");

@@ -23,7 +23,7 @@
 namespace plydisk {
 
 // Raised when a store cannot be read by older programs; newer ones are refused (EPROTONOSUPPORT).
-inline constexpr int store_format = 1;
+inline constexpr int store_format = 2;
 
 struct ImageRecord {
   std::string name;
@@ -31,7 +31,7 @@ struct ImageRecord {
   std::string backing;  // path of the backing, absolute, or relative to the store
   bool linked = false;  // the backing lies outside the store and is not ours to remove
   std::string description;
-  std::optional<Destination> writes;  // default of its sessions
+  std::optional<WritePlan> writes;  // default of its sessions
   std::int64_t created = 0;
   unsigned published = 1;  // version number
   // What the backing was when it was last ours: to notice changes behind our back.
@@ -66,7 +66,7 @@ struct LayerRecord {
 struct StationRecord {
   std::string name;
   std::optional<std::string> image;
-  std::optional<Destination> writes;
+  std::optional<WritePlan> writes;
   std::vector<std::string> allow;  // CIDRs; empty: from anywhere
   std::string comment;
   std::int64_t created = 0;
@@ -81,7 +81,8 @@ struct SessionRecord {
   std::string token;  // from the export name, may be empty
   std::string peer;   // address of the last connection, or "unix"
   std::string boot;   // boot id of the server's machine when it was made
-  Destination writes = Destination::server_volatile;
+  Destination writes = Destination::server_volatile;  // where they go now
+  WritePlan plan = Destination::server_volatile;      // and where they go when that is full
   std::int64_t started = 0;
   std::int64_t ended = 0;  // 0: live, or waiting for its station
 };

@@ -21,7 +21,7 @@ ImageRecord read_image(const Statement& row) {
   image.backing = row.text(2);
   image.linked = row.integer(3) != 0;
   image.description = row.text(4);
-  if (!row.is_null(5)) image.writes = parse_destination(row.text(5));
+  if (!row.is_null(5)) image.writes = WritePlan(row.text(5));
   image.created = row.integer(6);
   image.published = static_cast<unsigned>(row.integer(7));
   image.backing_size = static_cast<std::uint64_t>(row.integer(8));

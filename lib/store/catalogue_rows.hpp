@@ -20,6 +20,9 @@ inline void bind_one(Statement& statement, int index, std::string_view value) {
 inline void bind_one(Statement& statement, int index, Destination value) {
   statement.bind(index, std::string_view(to_string(value)));
 }
+inline void bind_one(Statement& statement, int index, const WritePlan& value) {
+  statement.bind(index, std::string_view(to_string(value)));
+}
 template <typename T>
 void bind_one(Statement& statement, int index, const std::optional<T>& value) {
   value ? bind_one(statement, index, *value) : static_cast<void>(statement.bind_null(index));

@@ -21,7 +21,7 @@ StationRecord read_station(Database& db, const Statement& row) {
   StationRecord station;
   station.name = row.text(0);
   station.image = row.optional_text(1);
-  if (!row.is_null(2)) station.writes = parse_destination(row.text(2));
+  if (!row.is_null(2)) station.writes = WritePlan(row.text(2));
   station.comment = row.text(3);
   station.created = row.integer(4);
   Statement network = prepare(
@@ -63,7 +63,8 @@ void write_networks(Database& db, const StationRecord& station) {
 }
 
 constexpr const char* select_sessions =
-    "SELECT id, station, image, version, token, peer, boot, writes, started, ended FROM session ";
+    "SELECT id, station, image, version, token, peer, boot, writes, started, ended, plan FROM "
+    "session ";
 
 SessionRecord read_session(const Statement& row) {
   SessionRecord session;
@@ -77,6 +78,7 @@ SessionRecord read_session(const Statement& row) {
   session.writes = parse_destination(row.text(7));
   session.started = row.integer(8);
   session.ended = row.integer(9);
+  session.plan = WritePlan(row.text(10));
   return session;
 }
 
@@ -215,13 +217,14 @@ void Catalogue::save_session(const SessionRecord& session, const std::vector<Lay
   Transaction transaction(db_);
   rows::require_version(db_, session.image, session.version);
   run(db_,
-      "INSERT INTO session(id, station, image, version, token, peer, boot, writes, started, ended) "
-      "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET "
+      "INSERT INTO session(id, station, image, version, token, peer, boot, writes, started, ended, "
+      "plan) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET "
       "station = excluded.station, image = excluded.image, version = excluded.version, "
       "token = excluded.token, peer = excluded.peer, boot = excluded.boot, "
-      "writes = excluded.writes, started = excluded.started, ended = excluded.ended",
+      "writes = excluded.writes, started = excluded.started, ended = excluded.ended, "
+      "plan = excluded.plan",
       session.id, session.station, session.image, session.version, session.token, session.peer,
-      session.boot, session.writes, session.started, session.ended);
+      session.boot, session.writes, session.started, session.ended, session.plan);
   // Positions move when layers are merged, so the stack is written anew.
   run(db_, "DELETE FROM layer WHERE session = ?", session.id);
   for (const LayerRecord& layer : layers) rows::insert_layer(db_, layer);

@@ -1,6 +1,8 @@
 #include "store/destination.hpp"
 
+#include <algorithm>
 #include <array>
+#include <charconv>
 #include <utility>
 
 #include "base/error.hpp"
@@ -18,6 +20,31 @@ constexpr std::array<std::pair<Destination, const char*>, 6> destination_names{{
     {Destination::client_volatile, "client-volatile"},
     {Destination::client_persistent, "client-persistent"},
 }};
+
+constexpr std::string_view size_suffixes = "KMGT";  // 2^10, 2^20, …
+
+std::uint64_t parse_limit(std::string_view text) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  std::string_view rest(end, text.data() + text.size());
+  unsigned shift = 0;
+  if (rest.size() == 1)
+    if (const auto at = size_suffixes.find(rest.front()); at != std::string_view::npos) {
+      shift = 10 * (static_cast<unsigned>(at) + 1);
+      rest = {};
+    }
+  if (error != std::errc() || !rest.empty() || value == 0 || value > (1ULL << 60 >> shift))
+    throw Error(EINVAL, quote(text) +
+                            " is not a size: use a number of bytes, or of K, M, G or T, as in "
+                            "client-ram:2G");
+  return value << shift;
+}
+
+std::string format_limit(std::uint64_t bytes) {
+  std::size_t suffix = 0;
+  for (; suffix < size_suffixes.size() && bytes % 1024 == 0; ++suffix) bytes /= 1024;
+  return std::to_string(bytes) + (suffix == 0 ? "" : std::string(1, size_suffixes[suffix - 1]));
+}
 
 }  // namespace
 
@@ -44,6 +71,48 @@ bool is_persistent(Destination destination) {
 bool is_at_client(Destination destination) {
   return destination == Destination::client_ram || destination == Destination::client_volatile ||
          destination == Destination::client_persistent;
+}
+
+WritePlan::WritePlan(std::string_view text) {
+  while (true) {
+    const auto comma = text.find(',');
+    const std::string_view step = text.substr(0, comma);
+    const auto colon = step.find(':');
+    const Destination destination = parse_destination(step.substr(0, colon));
+    if (find(destination) != nullptr)
+      throw Error(EINVAL, std::string(to_string(destination)) +
+                              " is named twice; a list names each write destination once");
+    std::optional<std::uint64_t> limit;
+    if (colon != std::string_view::npos) {
+      limit = parse_limit(step.substr(colon + 1));
+      if (destination == Destination::direct)
+        throw Error(EINVAL,
+                    "direct takes no size: what is written directly takes the image's room");
+    }
+    steps_.push_back({destination, limit});
+    if (comma == std::string_view::npos) return;
+    text.remove_prefix(comma + 1);
+  }
+}
+
+const WritePlan::Step* WritePlan::find(Destination destination) const noexcept {
+  const auto is_it = [&](const Step& step) { return step.destination == destination; };
+  const auto found = std::find_if(steps_.begin(), steps_.end(), is_it);
+  return found == steps_.end() ? nullptr : &*found;
+}
+
+const WritePlan::Step* WritePlan::after(Destination destination) const noexcept {
+  const Step* const step = find(destination);
+  return step == nullptr || step == &steps_.back() ? nullptr : step + 1;
+}
+
+std::string to_string(const WritePlan& plan) {
+  std::string text;
+  for (const auto& [destination, limit] : plan.steps()) {
+    text += (text.empty() ? "" : ",") + std::string(to_string(destination));
+    if (limit) text += ":" + format_limit(*limit);
+  }
+  return text;
 }
 
 }  // namespace plydisk

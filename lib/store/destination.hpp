@@ -1,8 +1,11 @@
 // Where a session's writes go.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace plydisk {
 
@@ -23,5 +26,33 @@ Destination parse_destination(std::string_view text);
 bool is_persistent(Destination destination);
 // True for the three that lie at the station.
 bool is_at_client(Destination destination);
+
+// Where writes go, and where they go next when a place is full: "client-ram:2G,client-volatile".
+class WritePlan {
+ public:
+  struct Step {
+    Destination destination;
+    std::optional<std::uint64_t> limit;  // bytes that its layers may take
+    bool operator==(const Step&) const = default;
+  };
+
+  WritePlan(Destination destination)  // NOLINT: one destination is a plan
+      : steps_{{destination, std::nullopt}} {}
+  // DEST[:SIZE][,DEST[:SIZE]…], SIZE in bytes or with K, M, G or T behind it. Throws Error(EINVAL).
+  explicit WritePlan(std::string_view text);
+
+  const std::vector<Step>& steps() const noexcept { return steps_; }  // at least one
+  Destination first() const noexcept { return steps_.front().destination; }
+  // What the plan says of a destination; null if it is not in it.
+  const Step* find(Destination destination) const noexcept;
+  // Where to go when this one is full; null at the end, or if it is not in the plan.
+  const Step* after(Destination destination) const noexcept;
+  bool operator==(const WritePlan&) const = default;
+
+ private:
+  std::vector<Step> steps_;
+};
+
+std::string to_string(const WritePlan& plan);
 
 }  // namespace plydisk

@@ -26,6 +26,7 @@ struct LiveSession {
   bool saved = false;               // whether the catalogue knows the session
   bool begun = false;               // whether it has a place for writes
   bool ended = false;
+  bool told_full = false;  // that there is no place left for writes
 
   bool anonymous = false;      // never changes
   std::unique_ptr<Disk> disk;  // never changes

@@ -28,7 +28,7 @@ void check_unknown_stations(std::string_view value) {
 constexpr std::array specs{
     ParameterSpec{"default-writes", "server-volatile", "",
                   "Where a session's writes go if neither its station nor its image says.",
-                  [](std::string_view value) { parse_destination(value); }},
+                  [](std::string_view value) { WritePlan plan(value); }},
     ParameterSpec{"session-grace", "30", "seconds",
                   "How long a session waits for its station after the last connection is gone "
                   "(0 to 86400).",

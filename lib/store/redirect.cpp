@@ -7,25 +7,6 @@
 
 namespace plydisk {
 
-namespace {
-
-// So many layers may lie under the current one before they are folded.
-constexpr std::size_t most_frozen_layers = 8;
-
-bool has_pass_sectors(const Layer& layer) {
-  bool has = false;
-  layer.for_each([&](std::uint64_t, const ChunkState& state) { has |= !state.pass().empty(); });
-  return has;
-}
-
-std::uint64_t chunks_of(const Layer& layer) {
-  std::uint64_t chunks = 0;
-  layer.for_each([&](std::uint64_t, const ChunkState&) { ++chunks; });
-  return chunks;
-}
-
-}  // namespace
-
 void StoreImpl::require_may_go_direct(LiveSession& session, const RedirectOptions& options) {
   const ImageRecord image = catalogue_.image(session.record.image);
   const Stack stack = session.disk->stack();
@@ -43,12 +24,44 @@ void StoreImpl::require_may_go_direct(LiveSession& session, const RedirectOption
                     "into the image first, --force leaves it where it is");
 }
 
+void StoreImpl::require_possible(Destination destination) const {
+  if (!is_station()) {
+    if (is_at_client(destination))
+      throw Error(EINVAL, std::string(to_string(destination)) +
+                              " is at the station; redirect a session that plydisk attached there");
+    return;
+  }
+  if (destination == Destination::client_ram && options_.memory.empty())
+    throw Error(EINVAL, "there is no folder in memory for client-ram");
+  if (is_at_client(destination) && destination != Destination::client_ram && !options_.keeps_files)
+    throw Error(EINVAL, std::string(to_string(destination)) +
+                            " needs a folder on a disk of this station: attach with --dir FOLDER");
+}
+
+// What has been written to the server so far, and does not survive a boot, has no layer here. One
+// without sectors says so to those that are put on top.
+void StoreImpl::push_base(LiveSession& session) {
+  const LayerRecord record = new_layer(session, session.record.writes);
+  const auto layer = create_layer(session, record);
+  session.layers.push_back(record);
+  try {
+    save(session);
+  } catch (...) {
+    session.layers.pop_back();
+    remove_layers({record});
+    throw;
+  }
+  session.disk->change([&](Stack& stack, bool&) { stack.layers = {layer}; });
+}
+
 // Opens a new layer on top. Returns the pause in milliseconds.
 double StoreImpl::push_layer(LiveSession& session, Destination destination) {
+  if (session.begun && session.layers.empty() && is_station() && passes(session.record.writes) &&
+      !is_persistent(session.record.writes))
+    push_base(session);
   const Stack before = session.disk->stack();
-  const auto& backing = before.version->shared_backing();
   const LayerRecord record = new_layer(session, destination);
-  const auto layer = create_layer(record, backing);
+  const auto layer = create_layer(session, record);
   session.layers.push_back(record);
   const Destination old_writes = std::exchange(session.record.writes, destination);
   try {
@@ -61,9 +74,11 @@ double StoreImpl::push_layer(LiveSession& session, Destination destination) {
     throw;
   }
   std::shared_ptr<Layer> unused;
-  const bool direct = destination == Destination::direct;
+  const bool direct = passes(destination);
   const double pause = session.disk->change([&](Stack& stack, bool& is_direct) {
-    if (!stack.layers.empty() && stack.layers.front()->empty()) {
+    const bool is_base =
+        is_station() && stack.layers.size() == 1 && stack.layers.front()->kind() == LayerKind::pass;
+    if (!stack.layers.empty() && stack.layers.front()->empty() && !is_base) {
       unused = stack.layers.front();
       stack.layers.erase(stack.layers.begin());
     }
@@ -81,131 +96,6 @@ double StoreImpl::push_layer(LiveSession& session, Destination destination) {
     before.layers.front()->settle();
   }
   return pause;
-}
-
-// Replaces layers first … last (positions, 0 is the oldest) by one that holds what they held.
-std::uint64_t StoreImpl::fold_layers(LiveSession& session, std::size_t first, std::size_t last,
-                                     Destination destination, const Progress& progress) {
-  const Stack stack = session.disk->stack();
-  const auto position = [&](std::size_t i) {
-    return stack.layers.begin() + static_cast<std::ptrdiff_t>(stack.layers.size() - 1 - i);
-  };
-  const std::vector<std::shared_ptr<Layer>> folded(position(last), position(first) + 1);
-  LayerRecord record = new_layer(session, destination);
-  record.kind = "data";
-  record.parent = first == 0 ? "" : session.layers[first - 1].uuid;
-  const auto layer = create_layer(record, stack.version->shared_backing());
-  std::uint64_t copied = 0;
-  const std::vector<LayerRecord> before = session.layers;
-  const std::vector<LayerRecord> gone(before.begin() + static_cast<std::ptrdiff_t>(first),
-                                      before.begin() + static_cast<std::ptrdiff_t>(last) + 1);
-  try {
-    copied = fold(folded, *layer, progress);
-    layer->settle();
-    if (has_pass_sectors(*layer)) record.kind = "mixed";
-    session.layers.erase(session.layers.begin() + static_cast<std::ptrdiff_t>(first),
-                         session.layers.begin() + static_cast<std::ptrdiff_t>(last) + 1);
-    session.layers.insert(session.layers.begin() + static_cast<std::ptrdiff_t>(first), record);
-    save(session);
-  } catch (...) {
-    session.layers = before;
-    remove_layers({record});
-    throw;
-  }
-  session.disk->change([&](Stack& now, bool&) {
-    const auto at = now.layers.end() - static_cast<std::ptrdiff_t>(last) - 1;
-    const auto end = now.layers.end() - static_cast<std::ptrdiff_t>(first);
-    now.layers.insert(now.layers.erase(at, end), layer);
-  });
-  remove_layers(gone);
-  return copied;
-}
-
-// Brings everything down so that it survives: the current layer is at the top already and takes the
-// writes, so what lies below it no longer changes. Returns the bytes moved.
-std::uint64_t StoreImpl::carry(LiveSession& session, Destination destination,
-                               const Progress& progress) {
-  if (destination == Destination::direct) return carry_into_backing(session, progress);
-  const std::size_t kept = surviving(session.layers);
-  const std::size_t top = session.layers.size() - 1;
-  if (kept >= top) return 0;
-  return fold_layers(session, kept, top - 1, destination, progress);
-}
-
-std::uint64_t StoreImpl::carry_into_backing(LiveSession& session, const Progress& progress) {
-  const Stack stack = session.disk->stack();
-  if (stack.layers.empty()) return 0;
-  Layer& top = *stack.layers.front();
-  Stack below = stack;
-  below.layers.erase(below.layers.begin());
-  Backing& backing = stack.version->backing();
-  const std::vector<std::uint64_t> chunks = chunks_held(below.layers);
-
-  std::uint64_t copied = 0, done = 0;
-  std::vector<std::byte> buffer(chunk_size);
-  for (const std::uint64_t chunk : chunks) {
-    SectorSet written;
-    for (const auto& layer : below.layers) {
-      const ChunkState state = layer->find(chunk);
-      written |= state.valid | state.zero;
-    }
-    {
-      // Alone: what the station writes now is newer, and must not be overtaken.
-      const std::lock_guard lock(top.chunk_lock(chunk));
-      const ChunkState newer = top.find(chunk);
-      (written & ~(newer.valid | newer.zero)).for_each_run([&](unsigned first, unsigned count) {
-        const std::uint64_t offset = chunk * chunk_size + first * sector_size;
-        below.read(buffer.data(), count * sector_size, offset);
-        backing.write(buffer.data(), count * sector_size, offset);
-        copied += count * sector_size;
-      });
-    }
-    if (progress && ++done % 64 == 0) progress(done * chunk_size, chunks.size() * chunk_size);
-  }
-  backing.flush();
-  const std::vector<LayerRecord> gone = std::exchange(session.layers, {});
-  try {
-    save(session);
-  } catch (...) {
-    session.layers = gone;
-    throw;
-  }
-  session.disk->change([](Stack& now, bool&) { now.layers.clear(); });
-  remove_layers(gone);
-  return copied;
-}
-
-// Folds frozen layers when there are many, the newest first, and as long as the next older one is
-// not much larger than what is folded already: so a sector is copied a few times at most, however
-// often a session is redirected. Layers that survive a boot and layers that do not are never mixed.
-void StoreImpl::compact(LiveSession& session) {
-  if (session.layers.size() < 2) return;
-  const std::size_t kept = surviving(session.layers);
-  const std::size_t top = session.layers.size() - 1;  // takes the writes
-  const std::size_t oldest = kept < top ? kept : 0;
-  if (top - oldest < most_frozen_layers) return;
-  const Stack stack = session.disk->stack();
-  const auto chunks_at = [&](std::size_t i) {
-    return chunks_of(*stack.layers[stack.layers.size() - 1 - i]);
-  };
-  std::size_t first = top - 1;
-  std::uint64_t folded = chunks_at(first);
-  while (first > oldest) {
-    const std::uint64_t next = chunks_at(first - 1);
-    if (top - first >= most_frozen_layers / 2 && next > 2 * folded) break;
-    folded += next;
-    --first;
-  }
-  std::uint64_t bytes = 0;
-  for (std::size_t i = first; i < top; ++i)
-    bytes += stack.layers[stack.layers.size() - 1 - i]->allocated();
-  std::error_code error;
-  const auto space = std::filesystem::space(directory_, error);
-  // Other stations need what is left more; many layers cost some speed, and no more.
-  if (error || space.available < 2 * bytes) return;
-  const bool survives = kept >= top;
-  fold_layers(session, first, top - 1,
-              survives ? Destination::server_persistent : Destination::server_volatile, nullptr);
 }
 
 // Nobody is let in to the image, and nobody else may claim it, while the claim stands.
@@ -253,11 +143,57 @@ double StoreImpl::redirect_to_direct(LiveSession& session, const RedirectOptions
   return pause;
 }
 
-RedirectResult StoreImpl::redirect(const std::string& name, Destination destination,
+// A station's writes go to its server: without a layer, unless there are others that they must be
+// read before, or what they lie on does not survive. Returns the pause in milliseconds.
+double StoreImpl::redirect_to_pass(LiveSession& session, Destination destination) {
+  start_direct(session);
+  const Destination from = session.record.writes;
+  if (session.begun && (!session.layers.empty() || !is_persistent(from)))
+    return push_layer(session, destination);
+  session.record.writes = destination;
+  if (session.begun) save(session);
+  return 0;
+}
+
+// The layer that takes the writes is full: the next destination of the plan takes its place. False
+// if there is none that will do.
+bool StoreImpl::move_on(LiveSession& session, const Layer* full) {
+  const std::lock_guard change(session.change_mutex);
+  if (session.ended) return false;
+  const Stack stack = session.disk->stack();
+  // Another request has seen to it.
+  if (stack.layers.empty() || stack.layers.front().get() != full) return true;
+  const Destination from = session.record.writes;
+  const std::string who = "session " + session.record.id + ": " + to_string(from) + " is full";
+  const WritePlan plan = session.record.plan;
+  for (auto step = plan.after(from); step != nullptr; step = plan.after(step->destination)) {
+    const std::size_t news = session.news.size();
+    try {
+      require_possible(step->destination);
+      if (step->destination == Destination::direct && !is_station())
+        throw Error(EINVAL, "an image is only written directly by a redirection of its own");
+      session.news.push_back(
+          {std::time(nullptr), "overflowed",
+           std::string(to_string(from)) + " to " + to_string(step->destination)});
+      passes(step->destination) ? redirect_to_pass(session, step->destination)
+                                : push_layer(session, step->destination);
+      publish(session);
+      log(who + ", so writes go to " + to_string(step->destination) + " now");
+      return true;
+    } catch (const Error& error) {
+      session.news.resize(std::min(news, session.news.size()));
+      log(who + ", and " + to_string(step->destination) + " takes no writes: " + error.what());
+    }
+  }
+  if (!session.told_full) log(who + ", and there is no other place for writes");
+  session.told_full = true;
+  return false;
+}
+
+RedirectResult StoreImpl::redirect(const std::string& name, const WritePlan& plan,
                                    const RedirectOptions& options, const Progress& progress) {
-  if (is_at_client(destination))
-    throw Error(EINVAL, std::string(to_string(destination)) +
-                            " is at the station; redirect a session that plydisk attached there");
+  const Destination destination = plan.first();
+  require_possible(destination);
   const SessionPtr session = live_session(name);
   if (!session)
     throw Error(EINVAL, "session " + quote(name) +
@@ -272,11 +208,13 @@ RedirectResult StoreImpl::redirect(const std::string& name, Destination destinat
   result.from = session->record.writes;
   result.to = destination;
   const std::size_t news = session->news.size();
+  const WritePlan old_plan = std::exchange(session->record.plan, plan);
   try {
     redirect_locked(*session, options, progress, result);
   } catch (const Error& error) {
     const Destination now = session->record.writes;
     if (now == result.from) {
+      session->record.plan = old_plan;
       session->news.resize(std::min(news, session->news.size()));
       throw;
     }
@@ -296,18 +234,26 @@ void StoreImpl::redirect_locked(LiveSession& session, const RedirectOptions& opt
   if (changes) {
     session.news.push_back({std::time(nullptr), "redirected",
                             std::string(to_string(result.from)) + " to " + to_string(destination)});
-    if (destination == Destination::direct)
+    if (is_station() && passes(destination))
+      result.pause_ms = redirect_to_pass(session, destination);
+    else if (destination == Destination::direct)
       result.pause_ms = redirect_to_direct(session, options, progress);
     else if (session.begun)
       result.pause_ms = push_layer(session, destination);
     else
       session.record.writes = destination;
-    if (result.from == Destination::direct) {
+    if (result.from == Destination::direct && !is_station()) {
       session.disk->stack().version->backing().flush();
       end_direct(session.record.image);
     }
     publish(session);
+  } else if (session.begun) {
+    // The plan may be another one.
+    save(session);
+    if (!session.layers.empty())
+      session.disk->stack().layers.front()->set_limit(limit_for(session, session.layers.back()));
   }
+  session.told_full = false;
   if (session.begun && options.carry && is_persistent(destination)) {
     result.carried = carry(session, destination, progress);
     session.news.push_back(

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,8 +27,19 @@ namespace plydisk {
 
 class Disk;
 
+// A server's store has images for many stations. A station's has one image, the export of a server,
+// and one session on it, whose layers are the station's own; its writes to "server-…" and "direct"
+// pass through to the server.
+enum class StoreRole { server, station };
+
 struct StoreOptions {
-  bool serve = false;   // sessions live here: background work runs, grace is counted
+  bool serve = false;  // sessions live here: background work runs, grace is counted
+  StoreRole role = StoreRole::server;
+  // Of a station: a folder in memory (tmpfs) for the layers of client-ram, empty for none; and
+  // whether the store lies on a disk, so that it may hold those of client-volatile and -persistent.
+  std::filesystem::path memory;
+  bool keeps_files = true;
+  std::function<void(const std::string&)> log;  // what an administrator should know; may be empty
   std::string boot_id;  // empty: the machine's; tests set it to play a reboot
   NbdOptions nbd;       // for images whose backing is another server's
 };
@@ -58,6 +70,7 @@ struct LayerStatus {
   LayerRecord record;
   std::uint64_t chunks = 0;     // that it holds
   std::uint64_t allocated = 0;  // bytes of its files
+  std::filesystem::path folder;
 };
 
 struct RedirectOptions {
@@ -94,7 +107,7 @@ class Store {
     std::string from;
     bool link = false;
     std::string description;
-    std::optional<Destination> writes;
+    std::optional<WritePlan> writes;
   };
   virtual ImageStatus create_image(const NewImage& image, const Progress& progress) = 0;
   virtual std::vector<ImageStatus> images() = 0;
@@ -114,7 +127,7 @@ class Store {
   // Ends a live session: its connections get errors, its volatile layers go. `discard`: the
   // persistent ones too. One at rest can only be discarded (EINVAL says so).
   virtual void end_session(const std::string& session, bool discard) = 0;
-  virtual RedirectResult redirect(const std::string& session, Destination destination,
+  virtual RedirectResult redirect(const std::string& session, const WritePlan& plan,
                                   const RedirectOptions& options, const Progress& progress) = 0;
 
   // Ends all service and brings everything to disk; sessions stay, and may come back when the store

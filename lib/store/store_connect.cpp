@@ -101,6 +101,7 @@ std::string StoreImpl::image_for(const ExportName& name,
 // the session that asks. The caller holds connect_mutex_.
 void StoreImpl::require_image_free(const ImageRecord& image, Destination writes,
                                    const std::string& except) {
+  if (is_station()) return;  // the server decides
   const auto who = [](const std::string& id, const std::string& station) {
     return station.empty() ? "session " + id : "station " + quote(station);
   };
@@ -187,16 +188,18 @@ std::string StoreImpl::new_session_id() {
 
 StoreImpl::SessionPtr StoreImpl::make_live(SessionRecord record, std::vector<LayerRecord> layers) {
   auto session = std::make_shared<LiveSession>();
-  Stack stack;
-  stack.version = open_version(catalogue_.image(record.image), record.version);
-  for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer)
-    stack.layers.push_back(open_layer(*layer, stack.version->shared_backing()));
   session->anonymous = record.station.empty();
   session->record = std::move(record);
   session->layers = std::move(layers);
+  Stack stack;
+  stack.version = open_version(catalogue_.image(session->record.image), session->record.version);
+  for (auto layer = session->layers.rbegin(); layer != session->layers.rend(); ++layer)
+    stack.layers.push_back(
+        open_layer(*layer, stack.version->shared_backing(), limit_for(*session, *layer)));
   // The session outlives its disk, which is a part of it.
-  session->disk = std::make_unique<Disk>(std::move(stack), false, false,
-                                         [this, raw = session.get()] { begin_writing(*raw); });
+  session->disk = std::make_unique<Disk>(
+      std::move(stack), false, false, [this, raw = session.get()] { begin_writing(*raw); },
+      [this, raw = session.get()](const Layer* full) { return move_on(*raw, full); });
   publish(*session);
   return session;
 }
@@ -213,7 +216,7 @@ StoreImpl::SessionPtr StoreImpl::resume(const SessionRecord& record) {
 }
 
 StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned version,
-                                       const std::string& station, Destination writes,
+                                       const std::string& station, const WritePlan& plan,
                                        const ExportName& name, const Peer& peer) {
   SessionRecord record;
   record.id = new_session_id();
@@ -240,10 +243,13 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
   record.token = name.session.value_or("");
   record.peer = peer.address;
   record.boot = boot_id_;
+  const Destination writes = plan.first();
+  require_possible(writes);
   record.writes = writes;
+  record.plan = plan;
   record.started = std::time(nullptr);
   require_image_free(image, writes, record.id);
-  if (writes == Destination::direct && !layers.empty())
+  if (writes == Destination::direct && !layers.empty() && !is_station())
     throw Error(EBUSY, "station " + quote(station) + " has persistent layers on image " +
                            quote(image.name) +
                            ", which the image would lack; let it write to server-persistent and "
@@ -255,7 +261,7 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
     throw Error(EINVAL, "version " + std::to_string(version) + " of image " + quote(image.name) +
                             " has frozen layers, so there is nothing to write to directly");
   // Now, so that what is wrong with the backing is told here, and not by the first write.
-  if (writes == Destination::direct) start_direct(*session);
+  if (passes(writes)) start_direct(*session);
   session->news.push_back({record.started, "started", std::string(to_string(writes))});
   const std::lock_guard lock(mutex_);
   live_[record.id] = session;
@@ -351,16 +357,16 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& name, co
                                std::to_string(session->record.version) + " of image " +
                                quote(image.name));
     } else {
-      Destination writes = parse_destination(catalogue_.parameter("default-writes"));
-      if (image.writes) writes = *image.writes;
-      if (station && station->writes) writes = *station->writes;
-      if (is_at_client(writes))
+      WritePlan plan(catalogue_.parameter("default-writes"));
+      if (image.writes) plan = *image.writes;
+      if (station && station->writes) plan = *station->writes;
+      if (is_at_client(plan.first()) && !is_station())
         throw Error(EINVAL, "the writes of station " + quote(station_name) + " go to " +
-                                to_string(writes) +
+                                to_string(plan.first()) +
                                 ", which is at the station and not for a plain NBD client; choose "
                                 "server-volatile, server-persistent or direct");
       session =
-          start(image, name.version.value_or(image.published), station_name, writes, name, peer);
+          start(image, name.version.value_or(image.published), station_name, plan, name, peer);
     }
     if (join(session, peer)) return std::make_unique<ConnectionImpl>(*this, session, read_only);
   }

@@ -151,6 +151,10 @@ void StoreImpl::end_sessions_of_earlier_boots() {
   }
 }
 
+void StoreImpl::log(const std::string& sentence) const {
+  if (options_.log) options_.log(sentence);
+}
+
 bool StoreImpl::is_over(const SessionRecord& record) {
   if (record.boot != boot_id_) return true;
   const std::lock_guard lock(mutex_);
@@ -158,7 +162,9 @@ bool StoreImpl::is_over(const SessionRecord& record) {
   return found != waiting_.end() && found->second <= LiveSession::Clock::now();
 }
 
+// A station's disk is there until it is detached, whether somebody has it open or not.
 std::chrono::seconds StoreImpl::grace() {
+  if (is_station()) return std::chrono::hours(24 * 365 * 100);
   return std::chrono::seconds(std::stoll(catalogue_.parameter("session-grace")));
 }
 

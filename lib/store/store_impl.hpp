@@ -34,7 +34,7 @@ class StoreImpl final : public Store {
   std::vector<SessionStatus> sessions() override;
   SessionStatus session(const std::string& session) override;
   void end_session(const std::string& session, bool discard) override;
-  RedirectResult redirect(const std::string& session, Destination destination,
+  RedirectResult redirect(const std::string& session, const WritePlan& plan,
                           const RedirectOptions& options, const Progress& progress) override;
   std::vector<LayerStatus> layers() override;
   LayerStatus layer(const std::string& uuid) override;
@@ -86,20 +86,29 @@ class StoreImpl final : public Store {
   // Continues a session of the catalogue that no one serves in this process.
   SessionPtr resume(const SessionRecord& record);
   SessionPtr start(const ImageRecord& image, unsigned version, const std::string& station,
-                   Destination writes, const ExportName& name, const Peer& peer);
+                   const WritePlan& plan, const ExportName& name, const Peer& peer);
   SessionPtr make_live(SessionRecord record, std::vector<LayerRecord> layers);
   static void require_same_peer(const LiveSession& session, const Peer& peer);
   bool join(const SessionPtr& session, const Peer& peer);
   void leave(const SessionPtr& session) noexcept;
 
   // store_sessions.cpp
+  bool is_station() const noexcept { return options_.role == StoreRole::station; }
+  // Whether what is written to this destination goes to the backing.
+  bool passes(Destination destination) const noexcept {
+    return is_station() ? !is_at_client(destination) : destination == Destination::direct;
+  }
+  void log(const std::string& sentence) const;
+  // Where a layer lies that was made.
   std::filesystem::path layer_folder(const std::string& uuid) const;
+  std::filesystem::path folder_for(const LayerRecord& record) const;
+  std::uint64_t limit_for(const LiveSession& session, const LayerRecord& record) const;
   LayerOptions layer_options(const LayerRecord& record,
                              const std::shared_ptr<Backing>& backing) const;
   std::shared_ptr<Layer> open_layer(const LayerRecord& record,
-                                    const std::shared_ptr<Backing>& backing);
-  std::shared_ptr<Layer> create_layer(const LayerRecord& record,
-                                      const std::shared_ptr<Backing>& backing);
+                                    const std::shared_ptr<Backing>& backing,
+                                    std::uint64_t limit = 0);
+  std::shared_ptr<Layer> create_layer(const LiveSession& session, const LayerRecord& record);
   LayerRecord new_layer(const LiveSession& session, Destination destination) const;
   void begin_writing(LiveSession& session);
   void begin_locked(LiveSession& session);
@@ -122,6 +131,12 @@ class StoreImpl final : public Store {
   // redirect.cpp
   void require_may_go_direct(LiveSession& session, const RedirectOptions& options);
   double push_layer(LiveSession& session, Destination destination);
+  void require_possible(Destination destination) const;
+  bool move_on(LiveSession& session, const Layer* full);
+  void push_base(LiveSession& session);
+  double redirect_to_pass(LiveSession& session, Destination destination);
+  Destination destination_of_fold(const LiveSession& session, std::size_t first,
+                                  std::size_t last) const;
   double redirect_to_direct(LiveSession& session, const RedirectOptions& options,
                             const Progress& progress);
   void redirect_locked(LiveSession& session, const RedirectOptions& options,

@@ -33,7 +33,27 @@ LayerIdentity identity_of(const LayerRecord& record) {
 }  // namespace
 
 std::filesystem::path StoreImpl::layer_folder(const std::string& uuid) const {
+  if (!options_.memory.empty())
+    if (auto in_memory = options_.memory / uuid; std::filesystem::exists(in_memory))
+      return in_memory;
   return directory_ / "layers" / uuid;
+}
+
+std::filesystem::path StoreImpl::folder_for(const LayerRecord& record) const {
+  const bool in_memory = record.destination == Destination::client_ram;
+  return (in_memory ? options_.memory : directory_ / "layers") / record.uuid;
+}
+
+// How many bytes the layer's files may take: what the plan grants its destination, less what other
+// layers of the session have of that. 0: no limit.
+std::uint64_t StoreImpl::limit_for(const LiveSession& session, const LayerRecord& record) const {
+  const auto* const step = session.record.plan.find(record.destination);
+  if (step == nullptr || !step->limit) return 0;
+  std::uint64_t taken = 0;
+  for (const auto& layer : session.layers)
+    if (layer.destination == record.destination && layer.uuid != record.uuid)
+      taken += allocated_in(layer_folder(layer.uuid));
+  return *step->limit > taken ? *step->limit - taken : 1;
 }
 
 LayerOptions StoreImpl::layer_options(const LayerRecord& record,
@@ -48,16 +68,19 @@ LayerOptions StoreImpl::layer_options(const LayerRecord& record,
 }
 
 std::shared_ptr<Layer> StoreImpl::open_layer(const LayerRecord& record,
-                                             const std::shared_ptr<Backing>& backing) {
-  return Layer::open(layer_folder(record.uuid), identity_of(record),
-                     layer_options(record, backing));
+                                             const std::shared_ptr<Backing>& backing,
+                                             std::uint64_t limit) {
+  LayerOptions options = layer_options(record, backing);
+  options.limit = limit;
+  return Layer::open(layer_folder(record.uuid), identity_of(record), options);
 }
 
-std::shared_ptr<Layer> StoreImpl::create_layer(const LayerRecord& record,
-                                               const std::shared_ptr<Backing>& backing) {
+std::shared_ptr<Layer> StoreImpl::create_layer(const LiveSession& session,
+                                               const LayerRecord& record) {
+  LayerOptions options = layer_options(record, session.disk->stack().version->shared_backing());
+  options.limit = limit_for(session, record);
   catalogue_.announce_layer(record.uuid);
-  return Layer::create(layer_folder(record.uuid), identity_of(record),
-                       layer_options(record, backing));
+  return Layer::create(folder_for(record), identity_of(record), options);
 }
 
 LayerRecord StoreImpl::new_layer(const LiveSession& session, Destination destination) const {
@@ -67,7 +90,7 @@ LayerRecord StoreImpl::new_layer(const LiveSession& session, Destination destina
   record.session = session.record.id;
   record.parent = session.layers.empty() ? "" : session.layers.back().uuid;
   record.destination = destination;
-  record.kind = destination == Destination::direct ? "pass" : "data";
+  record.kind = passes(destination) ? "pass" : "data";
   record.state = "writing";
   record.size = session.disk->size();
   record.created = std::time(nullptr);
@@ -133,7 +156,7 @@ void StoreImpl::begin_writing(LiveSession& session) {
 void StoreImpl::begin_locked(LiveSession& session) {
   const Destination writes = session.record.writes;
   const Stack stack = session.disk->stack();
-  const bool direct = writes == Destination::direct;
+  const bool direct = passes(writes);
   if (direct) start_direct(session);
   if (stack.layers.empty() && direct) {
     save(session);
@@ -192,7 +215,7 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
   }
   session->ended = true;
   session->disk->shut(reason);
-  const bool was_direct = session->record.writes == Destination::direct;
+  const bool was_direct = passes(session->record.writes);
   std::vector<std::shared_ptr<Layer>> opened = session->disk->stack().layers;  // newest first
   const std::size_t kept = discard ? 0 : surviving(session->layers);
   try {
@@ -247,7 +270,7 @@ void StoreImpl::finish_record(SessionRecord record, bool discard) {
     else
       catalogue_.save_session(record, layers, {{record.ended, "ended", ""}});
   });
-  if (record.writes == Destination::direct) end_direct(record.image);
+  if (passes(record.writes)) end_direct(record.image);
 }
 
 void StoreImpl::remove_station(const std::string& name) {

@@ -90,7 +90,8 @@ LayerStatus StoreImpl::layer(const std::string& uuid) {
     throw Error(ENOENT, "there is no layer " + quote(uuid) + "; see: plydisk layer list");
   LayerStatus status;
   status.record = *record;
-  status.allocated = allocated_in(layer_folder(uuid));
+  status.folder = layer_folder(uuid);
+  status.allocated = allocated_in(status.folder);
   const auto count = [&](std::uint64_t, const ChunkState&) { ++status.chunks; };
   if (const auto open = find_open_layer(uuid)) {
     open->for_each(count);

@@ -79,9 +79,10 @@ class FakeStore : public Store {
     if (!discard) throw Error(EINVAL, "the session can only be discarded");
     catalogue_->remove_session(session);
   }
-  RedirectResult redirect(const std::string& session, Destination destination,
+  RedirectResult redirect(const std::string& session, const WritePlan& plan,
                           const RedirectOptions& options, const Progress& progress) override {
     progress(0, 100);
+    const Destination destination = plan.first();
     if (destination == Destination::direct && !options.force)
       throw Error(EBUSY, "the image is in use by others");
     RedirectResult result;
@@ -96,13 +97,14 @@ class FakeStore : public Store {
 
   std::vector<LayerStatus> layers() override {
     std::vector<LayerStatus> result;
-    for (const LayerRecord& record : catalogue_->layers()) result.push_back({record, 3, 196608});
+    for (const LayerRecord& record : catalogue_->layers())
+      result.push_back({record, 3, 196608, "layers/" + record.uuid});
     return result;
   }
   LayerStatus layer(const std::string& uuid) override {
     const auto record = catalogue_->find_layer(uuid);
     if (!record) throw Error(ENOENT, "there is no layer " + quote(uuid));
-    return {*record, 3, 196608};
+    return {*record, 3, 196608, "layers/" + uuid};
   }
   std::vector<std::string> check_layer(const std::string& uuid) override {
     layer(uuid);

@@ -42,14 +42,23 @@ TEST_CASE("catalogue: a making that was cut short is finished by the next") {
   CHECK(catalogue.images().empty());
 }
 
-TEST_CASE("catalogue: a newer format is refused and left alone") {
+TEST_CASE("catalogue: another format is refused and left alone") {
   CatalogueFixture store;
-  store.edit("UPDATE meta SET value='2' WHERE key='format'");
+  const char *format = nullptr, *remedy = nullptr;
+  SUBCASE("newer") {
+    format = "9";
+    remedy = "newer plydisk";
+  }
+  SUBCASE("older") {
+    format = "1";
+    remedy = "make a new one";
+  }
+  store.edit(("UPDATE meta SET value='" + std::string(format) + "' WHERE key='format'").c_str());
   const std::string before = read_text_file(store.file());
   const Error error = store.open_error();
   CHECK(error.code() == EPROTONOSUPPORT);
-  CHECK(mentions(error, "has format 2"));
-  CHECK(mentions(error, "newer plydisk"));
+  CHECK(mentions(error, "has format " + std::string(format)));
+  CHECK(mentions(error, remedy));
   CHECK(read_text_file(store.file()) == before);
 }
 

@@ -28,4 +28,29 @@ TEST_CASE("destinations: what survives, and where") {
   CHECK_FALSE(is_at_client(Destination::server_volatile));
 }
 
+TEST_CASE("write plans: a list, both ways") {
+  for (const char* text : {"direct", "client-ram:2G,client-volatile", "client-ram:1536,direct",
+                           "client-volatile:20G,client-ram:3K,server-volatile:1T"})
+    CHECK(to_string(WritePlan(text)) == text);
+  const WritePlan plan("client-ram:2048M,client-volatile,server-volatile");
+  CHECK(to_string(plan) == "client-ram:2G,client-volatile,server-volatile");
+  CHECK(plan.first() == Destination::client_ram);
+  CHECK(plan.find(Destination::client_ram)->limit == std::uint64_t{2} << 30);
+  CHECK_FALSE(plan.find(Destination::client_volatile)->limit);
+  CHECK(plan.find(Destination::direct) == nullptr);
+  CHECK(plan.after(Destination::client_ram)->destination == Destination::client_volatile);
+  CHECK(plan.after(Destination::server_volatile) == nullptr);
+  CHECK(plan.after(Destination::direct) == nullptr);
+  CHECK(WritePlan(Destination::direct) == WritePlan("direct"));
+}
+
+TEST_CASE("write plans: what is wrong") {
+  for (const char* bad : {"", ",", "direct,", ",direct", "client-ram:", "client-ram:0",
+                          "client-ram:2X", "client-ram:2GB", "client-ram:-1", "client-ram:1.5G",
+                          "client-ram:2000000T", "client-ram:99999999999999999999", "direct:1G",
+                          "client-ram:1G,client-ram", "client-ram 2G", "nowhere:1G"})
+    CHECK_MESSAGE(test::error_of([&] { WritePlan plan{std::string_view(bad)}; }).code() == EINVAL,
+                  bad);
+}
+
 }  // namespace plydisk

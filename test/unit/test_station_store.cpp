@@ -1,0 +1,281 @@
+// A station's own store: its layers above a server's disk, for which a file stands in here.
+#include <fcntl.h>
+
+#include <array>
+#include <vector>
+
+#include "base/file.hpp"
+#include "stack/disk.hpp"
+#include "store/store.hpp"
+#include "test_support.hpp"
+
+using namespace plydisk;
+using plydisk::test::error_of;
+using plydisk::test::mentions;
+using plydisk::test::TemporaryDirectory;
+
+namespace {
+
+constexpr std::uint64_t block = 4096;
+
+struct Fixture {
+  TemporaryDirectory directory;
+  std::unique_ptr<Store> store;
+  std::vector<std::string> log;
+  bool keeps_files = true;
+  std::unique_ptr<Store::Connection> disk;
+
+  Fixture() {
+    std::filesystem::create_directory(memory());
+    const File server = File::open(server_file(), O_RDWR | O_CREAT);
+    server.truncate(64 << 20);
+    Store::init(path());
+    open("boot-1");
+    Store::NewImage image;
+    image.name = "img";
+    image.from = server_file();
+    image.link = true;
+    store->create_image(image, {});
+  }
+  std::filesystem::path path() const { return directory.path() / "store"; }
+  std::filesystem::path memory() const { return directory.path() / "memory"; }
+  std::string server_file() const { return (directory.path() / "server").string(); }
+
+  void open(const std::string& boot) {
+    disk.reset();
+    store.reset();
+    StoreOptions options;
+    options.boot_id = boot;
+    options.serve = true;
+    options.role = StoreRole::station;
+    options.memory = memory();
+    options.keeps_files = keeps_files;
+    options.log = [this](const std::string& line) { log.push_back(line); };
+    store = Store::open(path(), options);
+  }
+  void set_writes(const std::string& plan) {
+    if (!store->catalogue().find_station("pc")) {
+      StationRecord station;
+      station.name = "pc";
+      store->catalogue().add_station(station);
+    }
+    store->catalogue().change_station(
+        "pc", [&](StationRecord& station) { station.writes = WritePlan(plan); });
+  }
+  void connect() { disk = store->connect(parse_export_name("img@pc"), {}, false); }
+  void attach(const std::string& plan) {
+    set_writes(plan);
+    connect();
+  }
+  void reboot(const std::string& boot, const std::string& plan) {
+    open(boot);
+    attach(plan);
+  }
+  RedirectResult redirect(const std::string& plan, bool carry = false) {
+    return store->redirect("pc", WritePlan(plan), {carry, false}, {});
+  }
+
+  void put(char value, std::uint64_t number, std::uint64_t blocks = 1) const {
+    const std::vector<char> bytes(block * blocks, value);
+    disk->disk().write(bytes.data(), bytes.size(), number * block, false);
+  }
+  char get(std::uint64_t number) const {
+    char value = 0;
+    disk->disk().read(&value, 1, number * block);
+    return value;
+  }
+  char at_server(std::uint64_t number) const {
+    char value = 0;
+    File::open(server_file(), O_RDONLY).read(&value, 1, number * block);
+    return value;
+  }
+  Destination writes() const { return store->session("pc").record.writes; }
+};
+
+bool has_word(char value) { return value != 0; }
+
+}  // namespace
+
+TEST_CASE_FIXTURE(Fixture, "each of a station's destinations takes writes, at its place") {
+  for (const char* local : {"client-ram", "client-volatile", "client-persistent"}) {
+    attach(local);
+    put('l', 1);
+    CHECK(get(1) == 'l');
+    CHECK_FALSE(has_word(at_server(1)));
+    const auto layers = store->layers();
+    REQUIRE(layers.size() == 1);
+    CHECK((layers[0].folder.parent_path() == memory()) == (std::string(local) == "client-ram"));
+    disk.reset();
+    store->end_session("pc", true);
+    CHECK(store->layers().empty());
+    CHECK(std::filesystem::is_empty(memory()));
+  }
+  for (const char* remote : {"server-volatile", "server-persistent", "direct"}) {
+    attach(remote);
+    put('r', 2);
+    CHECK(get(2) == 'r');
+    CHECK(at_server(2) == 'r');
+    CHECK(store->layers().empty());
+    put('\0', 2);
+    disk.reset();
+    store->end_session("pc", true);
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "the newest write of each sector is read, wherever it went") {
+  attach("server-volatile");
+  constexpr std::array order{
+      "server-volatile",   "client-ram",        "server-volatile", "client-volatile",
+      "server-persistent", "client-persistent", "client-ram",      "direct",
+      "client-volatile",   "server-persistent", "client-ram"};
+  // Block i is written last in step i, after having been written in all steps before.
+  for (std::size_t step = 0; step < order.size(); ++step) {
+    redirect(order[step]);
+    for (std::size_t i = step; i < order.size(); ++i) put(static_cast<char>('a' + step), i);
+    for (std::size_t i = 0; i < order.size(); ++i)
+      CHECK(get(i) == static_cast<char>('a' + std::min(i, step)));
+  }
+  open("boot-1");
+  connect();
+  for (std::size_t i = 0; i < order.size(); ++i) CHECK(get(i) == static_cast<char>('a' + i));
+  CHECK(writes() == Destination::client_ram);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a station's restart keeps all, its reboot what is persistent") {
+  attach("client-persistent");
+  put('p', 1);
+  redirect("client-ram");
+  put('m', 1);
+  put('m', 2);
+  open("boot-1");
+  connect();
+  CHECK(get(1) == 'm');
+  CHECK(get(2) == 'm');
+  reboot("boot-2", "client-persistent");
+  CHECK(get(1) == 'p');
+  CHECK_FALSE(has_word(get(2)));
+}
+
+TEST_CASE_FIXTURE(Fixture, "persistent writes above volatile ones go with them") {
+  SUBCASE("volatile at the server, without a layer here") {
+    attach("server-volatile");
+    put('v', 1);
+  }
+  SUBCASE("volatile at the server, then persistent there") {
+    attach("server-volatile");
+    put('v', 1);
+    redirect("server-persistent");
+    put('p', 3);
+  }
+  SUBCASE("volatile here") {
+    attach("client-ram");
+    put('v', 1);
+    redirect("server-persistent");
+  }
+  CHECK_FALSE(redirect("client-persistent").survives);
+  put('p', 2);
+  CHECK(get(2) == 'p');
+  reboot("boot-2", "client-persistent");
+  CHECK_FALSE(has_word(get(2)));
+}
+
+TEST_CASE_FIXTURE(Fixture, "persistent writes to the server below do not make others volatile") {
+  attach("server-persistent");
+  put('s', 1);
+  CHECK(redirect("client-persistent").survives);
+  put('p', 2);
+  CHECK(redirect("server-persistent").survives);
+  put('q', 2);
+  reboot("boot-2", "client-persistent");
+  CHECK(get(1) == 's');
+  CHECK(get(2) == 'q');
+}
+
+TEST_CASE_FIXTURE(Fixture, "a full place hands over to the next, and loses nothing") {
+  attach("client-ram:1M,client-volatile:1M,server-volatile");
+  char value = 'a';
+  for (std::uint64_t number = 0; number < 1024; number += 16) put(++value, number, 16);
+  CHECK(writes() == Destination::server_volatile);
+  value = 'a';
+  for (std::uint64_t number = 0; number < 1024; number += 16) {
+    CHECK(get(number) == ++value);
+    CHECK(get(number + 15) == value);
+  }
+  for (const auto& layer : store->layers()) CHECK(layer.allocated <= 1 << 20);
+  CHECK(log.size() == 2);
+  // What is in a full layer is written again on top of it.
+  put('z', 0);
+  CHECK(get(0) == 'z');
+  CHECK(at_server(0) == 'z');
+}
+
+TEST_CASE_FIXTURE(Fixture, "at the end of the list the station is told that its disk is full") {
+  attach("client-ram:1M");
+  std::uint64_t number = 0;
+  const Error error = error_of([&] {
+    for (; number < 1024; ++number) put('x', number);
+  });
+  CHECK(error.code() == ENOSPC);
+  CHECK(number > 200);
+  CHECK(log.size() == 1);
+  for (std::uint64_t i = 0; i < number; ++i) CHECK(get(i) == 'x');
+  // What has a place can still be changed, and what is given back can be used.
+  put('y', 7);
+  CHECK(get(7) == 'y');
+  disk->disk().trim(0, 100 * block, false);
+  for (std::uint64_t i = 0; i < 50; ++i) put('n', number + i);
+  CHECK(get(number + 49) == 'n');
+  CHECK_FALSE(has_word(get(7)));
+  // More may be granted.
+  redirect("client-ram:2M");
+  for (std::uint64_t i = 0; i < 200; ++i) put('o', 2000 + i);
+  CHECK(get(2199) == 'o');
+  CHECK(store->layers().size() == 1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "carrying moves the station's writes to where they stay") {
+  attach("client-ram");
+  put('a', 1);
+  redirect("client-volatile");
+  put('b', 2);
+  SUBCASE("into a file of its own") {
+    const auto result = redirect("client-persistent", true);
+    CHECK(result.survives);
+    CHECK(result.carried == 2 * block);
+    CHECK_FALSE(has_word(at_server(1)));
+    reboot("boot-2", "client-persistent");
+  }
+  SUBCASE("to the server") {
+    const auto result = redirect("server-persistent", true);
+    CHECK(result.survives);
+    CHECK(store->layers().empty());
+    CHECK(at_server(1) == 'a');
+    CHECK(at_server(2) == 'b');
+    reboot("boot-2", "client-ram");
+  }
+  CHECK(get(1) == 'a');
+  CHECK(get(2) == 'b');
+  CHECK(std::filesystem::is_empty(memory()));
+}
+
+TEST_CASE_FIXTURE(Fixture, "without a folder on a disk there are no files") {
+  keeps_files = false;
+  open("boot-1");
+  set_writes("client-volatile");
+  CHECK(mentions(error_of([&] { connect(); }), "--dir"));
+  attach("client-ram");
+  CHECK(mentions(error_of([&] { redirect("client-persistent"); }), "--dir"));
+  put('m', 1);
+  CHECK(writes() == Destination::client_ram);
+}
+
+TEST_CASE_FIXTURE(Fixture, "many redirections of a station leave few layers and lose nothing") {
+  attach("client-ram");
+  constexpr std::array plans{"client-ram", "client-volatile", "server-volatile"};
+  for (unsigned i = 0; i < 60; ++i) {
+    redirect(plans[i % plans.size()]);
+    put(static_cast<char>(1 + i), i);
+  }
+  CHECK(store->layers().size() < 20);
+  for (unsigned i = 0; i < 60; ++i) CHECK(get(i) == static_cast<char>(1 + i));
+}
