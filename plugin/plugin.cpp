@@ -9,11 +9,14 @@
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/error.hpp"
@@ -30,7 +33,10 @@ namespace {
 using namespace plydisk;
 
 struct Configuration {
-  std::string store, image, overlay;
+  std::string store, image, overlay, memory;
+  bool station = false;  // the store is a station's
+  bool files = true;
+  std::optional<unsigned> connections, patience;
 };
 Configuration configuration;
 
@@ -87,16 +93,53 @@ Result guarded(Result failure, Fn&& fn) noexcept {
 
 Handle& handle_of(void* handle) { return *static_cast<Handle*>(handle); }
 
+unsigned parse_number(const char* key, const char* value) {
+  unsigned number = 0;
+  if (nbdkit_parse_unsigned(key, value, &number) != 0)
+    throw Error(EINVAL, std::string(key) + " is a whole number, not " + quote(value));
+  return number;
+}
+
+bool parse_role(const char* value) {
+  if (std::strcmp(value, "server") != 0 && std::strcmp(value, "station") != 0)
+    throw Error(EINVAL, "role is server or station, not " + quote(value));
+  return std::strcmp(value, "station") == 0;
+}
+
+bool parse_yes(const char* key, const char* value) {
+  const int yes = nbdkit_parse_bool(value);
+  if (yes < 0) throw Error(EINVAL, std::string(key) + " is yes or no, not " + quote(value));
+  return yes == 1;
+}
+
+// Parameters that are no paths. False for another one.
+bool config_plain(const std::string& key, const char* value) {
+  if (key == "role")
+    configuration.station = parse_role(value);
+  else if (key == "files")
+    configuration.files = parse_yes("files", value);
+  else if (key == "connections")
+    configuration.connections = std::max(1U, parse_number("connections", value));
+  else if (key == "patience")
+    configuration.patience = parse_number("patience", value);
+  else
+    return false;
+  return true;
+}
+
 int config(const char* key, const char* value) {
   return guarded(-1, [&] {
+    if (config_plain(key, value)) return 0;
     std::string* place = nullptr;
     if (std::strcmp(key, "file") == 0 || std::strcmp(key, "backing") == 0)
       place = &configuration.image;
     if (std::strcmp(key, "store") == 0) place = &configuration.store;
     if (std::strcmp(key, "overlay") == 0) place = &configuration.overlay;
+    if (std::strcmp(key, "memory") == 0) place = &configuration.memory;
     if (place == nullptr)
       throw Error(EINVAL, "unknown parameter " + std::string(key) +
-                              "; there are: file, backing, store, overlay");
+                              "; there are: file, backing, store, overlay, connections, patience, "
+                              "role, memory, files");
     if (!place->empty()) throw Error(EINVAL, std::string(key) + " is given twice");
     if (place == &configuration.image && is_nbd_uri(value)) {
       *place = value;
@@ -117,6 +160,10 @@ int config_complete() {
                   "give either an image (nbdkit plydisk disk.img) or a store (store=FOLDER)");
     if (!configuration.overlay.empty() && configuration.image.empty())
       throw Error(EINVAL, "overlay=FOLDER goes with an image; a store has its own layers");
+    if (configuration.station && configuration.store.empty())
+      throw Error(EINVAL, "role=station goes with a store");
+    if (!configuration.station && !configuration.memory.empty())
+      throw Error(EINVAL, "memory=FOLDER goes with role=station");
     return 0;
   });
 }
@@ -124,6 +171,8 @@ int config_complete() {
 std::unique_ptr<Server> open_server(bool serve) {
   auto opened = std::make_unique<Server>();
   NbdOptions nbd;
+  if (configuration.connections) nbd.connections = *configuration.connections;
+  if (configuration.patience) nbd.patience = std::chrono::seconds(*configuration.patience);
   // nbdkit waits for its clients' threads before it says that it is to end.
   nbd.is_pointless = [] { return nbdkit_nanosleep(0, 1) != 0; };
   if (configuration.store.empty()) {
@@ -134,6 +183,10 @@ std::unique_ptr<Server> open_server(bool serve) {
   StoreOptions options;
   options.serve = serve;
   options.nbd = nbd;
+  options.role = configuration.station ? StoreRole::station : StoreRole::server;
+  options.memory = configuration.memory;
+  options.keeps_files = configuration.files;
+  options.log = [](const std::string& sentence) { nbdkit_error("%s", sentence.c_str()); };
   opened->store = Store::open(configuration.store, options);
   if (!serve) return opened;
   opened->service = std::make_unique<ControlService>(*opened->store, ControlService::Role::server);
@@ -157,9 +210,20 @@ void raise_open_files_limit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// A station's own disk is behind this process: it must not wait for memory that is to be freed by
+// writing to that disk. Only what is touched is locked, and no data of layers (MappedFile).
+void lock_memory() {
+  if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0)
+    nbdkit_error(
+        "the memory of the disk's engine can't be locked: %s; a station that is short of "
+        "memory may hang",
+        std::strerror(errno));
+}
+
 int after_fork() {
   return guarded(-1, [] {
     raise_open_files_limit();
+    if (configuration.station) lock_memory();
     server = open_server(true).release();
     return 0;
   });
@@ -297,7 +361,12 @@ constexpr const char* help =
     "[backing=]URI     The same with the export of another NBD server.\n"
     "overlay=FOLDER    Where that overlay lies (default: $TMPDIR, or /var/tmp).\n"
     "store=FOLDER      Serve all images of a store; the export name says\n"
-    "                  IMAGE[:VERSION][@STATION[+SESSION]].";
+    "                  IMAGE[:VERSION][@STATION[+SESSION]].\n"
+    "connections=N     To an NBD server that is a backing (default: 4).\n"
+    "patience=SECONDS  How long requests wait for one that is away (default: for ever).\n"
+    "role=station      The store is a station's, as made by \"plydisk attach\";\n"
+    "memory=FOLDER     with the layers of client-ram here,\n"
+    "files=no          and none in files.";
 
 void dump_plugin() {
   printf("plydisk_version=%s\n", PLYDISK_VERSION);

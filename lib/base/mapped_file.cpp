@@ -96,6 +96,8 @@ MappedFile::MappedFile(File file, std::uint64_t length)
   if (base == MAP_FAILED) return;
   // Without this a cold page brings its neighbours along, at a hundred times the cost.
   ::madvise(base, length, MADV_RANDOM);
+  // In a process that has locked its memory (mlockall): a disk's data is not a part of that.
+  ::munlock(base, length);
   base_ = static_cast<const std::byte*>(base);
   length_ = length;
   install_bus_handler();
