@@ -18,8 +18,6 @@ namespace plydisk {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr std::uint32_t longest_request = 32 << 20;  // what every server takes
 
 // Seconds. A silent connection is asked for a sign of life after so many, so that is_unconfirmed()
@@ -27,30 +25,6 @@ constexpr std::uint32_t longest_request = 32 << 20;  // what every server takes
 constexpr int keepalive_idle = 2;
 constexpr int keepalive_interval = 1;
 constexpr int keepalive_count = 127;
-
-[[noreturn]] void fail(const std::string& uri) {
-  const int code = nbd_get_errno();
-  std::string reason = nbd_get_error();
-  // "nbd_aio_connect_uri: connect: …": the function is of no use to a reader.
-  if (const auto colon = reason.find(": "); reason.starts_with("nbd_") && colon != reason.npos)
-    reason.erase(0, colon + 2);
-  throw Error(code == 0 ? EIO : code, "cannot connect to " + uri + ": " + reason);
-}
-
-short events_of(unsigned direction) {
-  return static_cast<short>(((direction & LIBNBD_AIO_DIRECTION_READ) != 0 ? POLLIN : 0) |
-                            ((direction & LIBNBD_AIO_DIRECTION_WRITE) != 0 ? POLLOUT : 0));
-}
-
-// Tells libnbd what poll() found; what libnbd says to it. In a connection that is used, an event
-// may not be expected any more, since the thread of a request was quicker: no failure.
-int notify(nbd_handle* handle, unsigned direction, short events) {
-  if ((direction & LIBNBD_AIO_DIRECTION_READ) != 0 && (events & ~POLLOUT) != 0)
-    return nbd_aio_notify_read(handle);
-  if ((direction & LIBNBD_AIO_DIRECTION_WRITE) != 0 && (events & ~POLLIN) != 0)
-    return nbd_aio_notify_write(handle);
-  return 0;
-}
 
 std::int64_t send_write(nbd_handle* handle, const NbdConnection::Write& write,
                         const nbd_completion_callback& done) {
@@ -91,7 +65,7 @@ class NbdConnection::Waiter {
 
 NbdConnection::NbdConnection(const std::string& uri, std::chrono::milliseconds limit)
     : handle_(nbd_create()), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  if (!handle_) fail(uri);
+  if (!handle_) throw_nbd_error(uri);
   if (!wake_) throw_errno("cannot make an eventfd");
   connect(uri, limit);
   ask_about();
@@ -117,20 +91,8 @@ void NbdConnection::connect(const std::string& uri, std::chrono::milliseconds li
   // Files of keys and certificates are named in the URI, which comes from the administrator.
   nbd_set_uri_allow_local_file(handle, true);
   nbd_add_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION);
-  const auto deadline = Clock::now() + limit;
-  if (nbd_aio_connect_uri(handle, uri.c_str()) != 0) fail(uri);
-  while (nbd_aio_is_ready(handle) == 0) {
-    if (nbd_aio_is_dead(handle) != 0 || nbd_aio_is_closed(handle) != 0) fail(uri);
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
-    const unsigned direction = nbd_aio_get_direction(handle);
-    pollfd fd{nbd_aio_get_fd(handle), events_of(direction), 0};
-    const int found = left.count() <= 0 ? 0 : ::poll(&fd, 1, static_cast<int>(left.count()));
-    if (found < 0 && errno != EINTR) throw_errno("cannot wait for " + uri);
-    if (found == 0)
-      throw Error(ETIMEDOUT, "cannot connect to " + uri + ": no answer within " +
-                                 std::to_string(limit.count()) + " ms");
-    if (found > 0 && notify(handle, direction, fd.revents) != 0) fail(uri);
-  }
+  if (nbd_aio_connect_uri(handle, uri.c_str()) != 0) throw_nbd_error(uri);
+  negotiate(handle, uri, limit);
 }
 
 void NbdConnection::ask_about() {
@@ -154,13 +116,13 @@ void NbdConnection::serve() {
   nbd_handle* const handle = handle_.get();
   while (!dropped_.load() && nbd_aio_is_dead(handle) == 0 && nbd_aio_is_closed(handle) == 0) {
     const unsigned direction = nbd_aio_get_direction(handle);
-    pollfd fds[] = {{socket_, events_of(direction), 0}, {wake_.get(), POLLIN, 0}};
+    pollfd fds[] = {{socket_, nbd_poll_events(direction), 0}, {wake_.get(), POLLIN, 0}};
     if (::poll(fds, 2, -1) < 0) continue;
     if (fds[1].revents != 0) {
       std::uint64_t count = 0;
       [[maybe_unused]] const ssize_t got = ::read(wake_.get(), &count, sizeof count);
     }
-    if (fds[0].revents != 0) notify(handle, nbd_aio_get_direction(handle), fds[0].revents);
+    if (fds[0].revents != 0) nbd_notify(handle, nbd_aio_get_direction(handle), fds[0].revents);
   }
   lost_.store(true);
 }

@@ -13,12 +13,12 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "backing/nbd_negotiation.hpp"
 #include "base/file.hpp"
 
 namespace plydisk {
@@ -72,9 +72,6 @@ class NbdConnection {
   void drop() noexcept;
 
  private:
-  struct Closer {
-    void operator()(nbd_handle* handle) const noexcept { nbd_close(handle); }
-  };
   class Waiter;
   template <typename Start>
   void start(Waiter& waiter, Start&& start);
@@ -85,7 +82,7 @@ class NbdConnection {
   void serve();
   void wake() noexcept;
 
-  std::unique_ptr<nbd_handle, Closer> handle_;
+  NbdHandle handle_;
   int socket_ = -1;  // the handle's
   UniqueFd wake_;    // an eventfd
   NbdExport about_;

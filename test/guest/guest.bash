@@ -1,7 +1,7 @@
 # Guests: virtual machines with a stock Debian kernel and a bare busybox system, for bash scripts
 # to source. Several may run at once, each by a name.
 #
-#   guest_setup                            once, first
+#   guest_setup [FILE[=TARGET]…]           once, first; FILEs ride along (see make-initramfs)
 #   guest_start pc1 [QEMU_OPTION…]         boots it; returns when it takes scripts
 #   guest_run pc1 [SECONDS] <<< 'script'   runs it, prints what it prints, returns its status
 #   guest_must pc1 [SECONDS] <<< 'script'  the same; a script that fails ends the test
@@ -67,6 +67,17 @@ cleanup() {
   exit "$status"
 }
 
+# nbdkit_files PLUGIN…: what guest_setup takes for a guest that shall serve itself, a line each.
+nbdkit_files() {
+  local directory plugin
+  directory=$(nbdkit --dump-config | sed -n 's/^plugindir=//p')
+  command -v nbdkit
+  for plugin; do
+    plugin=$directory/nbdkit-$plugin-plugin.so
+    printf '%s\n' "$plugin=$plugin"
+  done
+}
+
 # Makes the folder $work and the guests' system in it; everything goes when the script ends.
 guest_setup() {
   requires qemu-system-x86_64 busybox cpio nbd-client sfdisk mkfs.ext4 e2fsck blkid
@@ -78,7 +89,7 @@ guest_setup() {
   trap 'exit 130' INT
   vmlinuz=$kernel/vmlinuz
   initrd=$work/initrd
-  "$repository/test/guest/make-initramfs" "$kernel" "$initrd"
+  "$repository/test/guest/make-initramfs" "$kernel" "$initrd" "$@"
 }
 
 guest_is_running() { [[ -n ${guest_pid[$1]:-} ]] && is_running "${guest_pid[$1]}"; }
