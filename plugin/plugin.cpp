@@ -34,7 +34,6 @@ using namespace plydisk;
 
 struct Configuration {
   std::string store, image, overlay, memory;
-  bool station = false;  // the store is a station's
   bool files = true;
   std::optional<unsigned> connections, patience;
 };
@@ -53,6 +52,7 @@ struct Handle {
   std::unique_ptr<Store::Connection> connection;  // null without a store
   bool read_only = false;
   Disk& disk() const { return connection ? connection->disk() : server->scratch->disk(); }
+  const Gate* gate() const { return connection ? connection->gate() : nullptr; }
 };
 
 // The errors that the NBD protocol knows; all others are I/O errors to the client.
@@ -100,12 +100,6 @@ unsigned parse_number(const char* key, const char* value) {
   return number;
 }
 
-bool parse_role(const char* value) {
-  if (std::strcmp(value, "server") != 0 && std::strcmp(value, "station") != 0)
-    throw Error(EINVAL, "role is server or station, not " + quote(value));
-  return std::strcmp(value, "station") == 0;
-}
-
 bool parse_yes(const char* key, const char* value) {
   const int yes = nbdkit_parse_bool(value);
   if (yes < 0) throw Error(EINVAL, std::string(key) + " is yes or no, not " + quote(value));
@@ -114,9 +108,7 @@ bool parse_yes(const char* key, const char* value) {
 
 // Parameters that are no paths. False for another one.
 bool config_plain(const std::string& key, const char* value) {
-  if (key == "role")
-    configuration.station = parse_role(value);
-  else if (key == "files")
+  if (key == "files")
     configuration.files = parse_yes("files", value);
   else if (key == "connections")
     configuration.connections = std::max(1U, parse_number("connections", value));
@@ -139,7 +131,7 @@ int config(const char* key, const char* value) {
     if (place == nullptr)
       throw Error(EINVAL, "unknown parameter " + std::string(key) +
                               "; there are: file, backing, store, overlay, connections, patience, "
-                              "role, memory, files");
+                              "memory, files");
     if (!place->empty()) throw Error(EINVAL, std::string(key) + " is given twice");
     if (place == &configuration.image && is_nbd_uri(value)) {
       *place = value;
@@ -160,10 +152,8 @@ int config_complete() {
                   "give either an image (nbdkit plydisk disk.img) or a store (store=FOLDER)");
     if (!configuration.overlay.empty() && configuration.image.empty())
       throw Error(EINVAL, "overlay=FOLDER goes with an image; a store has its own layers");
-    if (configuration.station && configuration.store.empty())
-      throw Error(EINVAL, "role=station goes with a store");
-    if (!configuration.station && !configuration.memory.empty())
-      throw Error(EINVAL, "memory=FOLDER goes with role=station");
+    if (configuration.store.empty() && !configuration.memory.empty())
+      throw Error(EINVAL, "memory=FOLDER goes with a station's store");
     return 0;
   });
 }
@@ -183,7 +173,6 @@ std::unique_ptr<Server> open_server(bool serve) {
   StoreOptions options;
   options.serve = serve;
   options.nbd = nbd;
-  options.role = configuration.station ? StoreRole::station : StoreRole::server;
   options.memory = configuration.memory;
   options.keeps_files = configuration.files;
   options.log = [](const std::string& sentence) { nbdkit_error("%s", sentence.c_str()); };
@@ -223,8 +212,8 @@ void lock_memory() {
 int after_fork() {
   return guarded(-1, [] {
     raise_open_files_limit();
-    if (configuration.station) lock_memory();
     server = open_server(true).release();
+    if (server->store && server->store->catalogue().role() == StoreRole::station) lock_memory();
     return 0;
   });
 }
@@ -302,7 +291,8 @@ int pread(void* handle, void* buffer, uint32_t count, uint64_t offset, uint32_t)
 
 int pwrite(void* handle, const void* buffer, uint32_t count, uint64_t offset, uint32_t flags) {
   return guarded(-1, [&] {
-    handle_of(handle).disk().write(buffer, count, offset, (flags & NBDKIT_FLAG_FUA) != 0);
+    const Handle& it = handle_of(handle);
+    it.disk().write(buffer, count, offset, (flags & NBDKIT_FLAG_FUA) != 0, it.gate());
     return 0;
   });
 }
@@ -316,7 +306,8 @@ int flush(void* handle, uint32_t) {
 
 int trim(void* handle, uint32_t count, uint64_t offset, uint32_t flags) {
   return guarded(-1, [&] {
-    handle_of(handle).disk().trim(offset, count, (flags & NBDKIT_FLAG_FUA) != 0);
+    const Handle& it = handle_of(handle);
+    it.disk().trim(offset, count, (flags & NBDKIT_FLAG_FUA) != 0, it.gate());
     return 0;
   });
 }
@@ -328,7 +319,8 @@ int zero(void* handle, uint32_t count, uint64_t offset, uint32_t flags) {
       nbdkit_set_error(EOPNOTSUPP);
       return -1;
     }
-    disk.zero(offset, count, (flags & NBDKIT_FLAG_MAY_TRIM) != 0, (flags & NBDKIT_FLAG_FUA) != 0);
+    disk.zero(offset, count, (flags & NBDKIT_FLAG_MAY_TRIM) != 0, (flags & NBDKIT_FLAG_FUA) != 0,
+              handle_of(handle).gate());
     return 0;
   });
 }
@@ -364,9 +356,9 @@ constexpr const char* help =
     "                  IMAGE[:VERSION][@STATION[+SESSION]].\n"
     "connections=N     To an NBD server that is a backing (default: 4).\n"
     "patience=SECONDS  How long requests wait for one that is away (default: for ever).\n"
-    "role=station      The store is a station's, as made by \"plydisk attach\";\n"
-    "memory=FOLDER     with the layers of client-ram here,\n"
-    "files=no          and none in files.";
+    "memory=FOLDER     Of a station's store, as \"plydisk attach\" makes: where its layers in\n"
+    "                  memory lie;\n"
+    "files=no          and that there are none in files.";
 
 void dump_plugin() {
   printf("plydisk_version=%s\n", PLYDISK_VERSION);

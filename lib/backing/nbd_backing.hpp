@@ -20,6 +20,9 @@ namespace plydisk {
 struct NbdOptions {
   // Used only if the server says that it may be done (multi-conn).
   unsigned connections = 4;
+  // Of plydisk's own servers: a token that is put behind the export's name, IMAGE@STATION, with a
+  // number that is higher for each new group of connections. Empty: the name stays as it is.
+  std::string session;
   // For the first connection, and for each attempt to get it back.
   std::chrono::milliseconds connect_limit{5000};
   // How long a request waits for a lost server before it fails; none: for ever.

@@ -1,5 +1,7 @@
 #include "backing/nbd_links.hpp"
 
+#include <time.h>
+
 #include <algorithm>
 
 #include "base/error.hpp"
@@ -44,13 +46,28 @@ NbdLinks::~NbdLinks() {
   watcher_.join();
 }
 
-NbdLinks::GroupPtr NbdLinks::connect(std::chrono::milliseconds limit) const {
+// The URI for the next group of connections.
+std::string NbdLinks::next_uri() {
+  if (options_.session.empty()) return uri_;
+  // It goes on rising when this process is followed by another one.
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  const auto milliseconds = static_cast<std::uint64_t>(now.tv_sec) * 1000 +
+                            static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000;
+  epoch_ = std::max(epoch_ + 1, milliseconds);
+  std::string uri = uri_;
+  return uri.insert(std::min(uri.find('?'), uri.size()),
+                    "+" + options_.session + "." + std::to_string(epoch_));
+}
+
+NbdLinks::GroupPtr NbdLinks::connect(std::chrono::milliseconds limit) {
+  const std::string uri = next_uri();
   std::vector<std::unique_ptr<NbdConnection>> connections;
-  connections.push_back(std::make_unique<NbdConnection>(uri_, limit));
+  connections.push_back(std::make_unique<NbdConnection>(uri, limit));
   const NbdExport& about = connections.front()->about();
   const unsigned count = about.can_multi_conn ? std::max(1U, options_.connections) : 1;
   while (connections.size() < count)
-    connections.push_back(std::make_unique<NbdConnection>(uri_, limit));
+    connections.push_back(std::make_unique<NbdConnection>(uri, limit));
   return std::make_shared<const Group>(std::move(connections));
 }
 

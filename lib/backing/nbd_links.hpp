@@ -65,7 +65,8 @@ class NbdLinks {
   void stop_waiting() noexcept;
 
  private:
-  GroupPtr connect(std::chrono::milliseconds limit) const;
+  GroupPtr connect(std::chrono::milliseconds limit);
+  std::string next_uri();
   GroupPtr current() const;
   void report_lost(const GroupPtr& group) const;
   void replace(std::unique_lock<std::mutex>& lock);
@@ -75,6 +76,7 @@ class NbdLinks {
   const std::string uri_;
   const NbdOptions options_;
   NbdExport about_;
+  std::uint64_t epoch_ = 0;   // of the connections made last; changed by one thread alone
   mutable std::mutex mutex_;  // protects all below
   mutable std::condition_variable changed_;
   // Null while the server is away. The journal is changed by nobody then, and is read without the

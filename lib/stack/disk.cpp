@@ -49,12 +49,14 @@ void Disk::read(void* buffer, std::size_t length, std::uint64_t offset) {
 // Runs `fn`, which changes the disk, with the stack held; and again, from its beginning, when the
 // top layer was full and another one has taken its place.
 template <typename Fn>
-void Disk::change_data(Fn&& fn) {
+void Disk::change_data(const Gate* gate, Fn&& fn) {
   while (true) {
     const Layer* top = nullptr;
     try {
       SharedLock lock(stack_mutex_, std::defer_lock);
       enter_for_writing(lock);
+      if (gate != nullptr && gate->is_shut())
+        throw Error(ESHUTDOWN, "the station has made newer connections");
       if (make_room_ && !stack_.layers.empty()) top = stack_.layers.front().get();
       return fn();
     } catch (const Error& error) {
@@ -63,8 +65,9 @@ void Disk::change_data(Fn&& fn) {
   }
 }
 
-void Disk::write(const void* buffer, std::size_t length, std::uint64_t offset, bool fua) {
-  change_data([&] { write_piece(static_cast<const std::byte*>(buffer), length, offset); });
+void Disk::write(const void* buffer, std::size_t length, std::uint64_t offset, bool fua,
+                 const Gate* gate) {
+  change_data(gate, [&] { write_piece(static_cast<const std::byte*>(buffer), length, offset); });
   counters().requests.fetch_add(1, std::memory_order_relaxed);
   counters().bytes_written.fetch_add(length, std::memory_order_relaxed);
   if (fua) flush();
@@ -111,8 +114,9 @@ void Disk::put(Layer& top, const void* buffer, std::size_t length, std::uint64_t
                                  static_cast<unsigned>(length / sector_size)));
 }
 
-void Disk::zero(std::uint64_t offset, std::uint64_t length, bool may_punch, bool fua) {
-  change_data([&] {
+void Disk::zero(std::uint64_t offset, std::uint64_t length, bool may_punch, bool fua,
+                const Gate* gate) {
+  change_data(gate, [&] {
     const std::uint64_t end = offset + length;
     const std::uint64_t from =
         std::min(end, (offset + sector_size - 1) / sector_size * sector_size);
@@ -125,11 +129,11 @@ void Disk::zero(std::uint64_t offset, std::uint64_t length, bool may_punch, bool
   if (fua) flush();
 }
 
-void Disk::trim(std::uint64_t offset, std::uint64_t length, bool fua) {
+void Disk::trim(std::uint64_t offset, std::uint64_t length, bool fua, const Gate* gate) {
   const std::uint64_t from = (offset + sector_size - 1) / sector_size * sector_size;
   const std::uint64_t to = (offset + length) / sector_size * sector_size;
   if (from < to)
-    zero(from, to - from, true, fua);
+    zero(from, to - from, true, fua, gate);
   else if (fua)
     flush();
 }
@@ -225,6 +229,8 @@ void Disk::shut(const std::string& reason) {
   const std::lock_guard lock(stack_mutex_);
   shut_reason_ = reason;
 }
+
+void Disk::drain() { const std::lock_guard lock(stack_mutex_); }
 
 DiskStatistics Disk::statistics() const {
   DiskStatistics sum;

@@ -27,6 +27,17 @@
 
 namespace plydisk {
 
+// What a client's connection changes the disk through. Once it is shut and the disk is drained,
+// nothing that came through it is changed any more.
+class Gate {
+ public:
+  void shut() noexcept { shut_.store(true); }
+  bool is_shut() const noexcept { return shut_.load(); }
+
+ private:
+  std::atomic<bool> shut_{false};
+};
+
 struct DiskStatistics {
   std::uint64_t bytes_read = 0, bytes_written = 0, requests = 0, flushes = 0;
 };
@@ -43,14 +54,16 @@ class Disk {
 
   std::uint64_t size() const noexcept { return size_; }
 
-  // Bytes of any alignment, inside size(). Throw Error.
+  // Bytes of any alignment, inside size(). Throw Error: ESHUTDOWN if `gate` is shut.
   void read(void* buffer, std::size_t length, std::uint64_t offset);
   // `fua`: the write is durable when the call returns.
-  void write(const void* buffer, std::size_t length, std::uint64_t offset, bool fua);
+  void write(const void* buffer, std::size_t length, std::uint64_t offset, bool fua,
+             const Gate* gate = nullptr);
   // `may_punch`: the space may be given back.
-  void zero(std::uint64_t offset, std::uint64_t length, bool may_punch, bool fua);
+  void zero(std::uint64_t offset, std::uint64_t length, bool may_punch, bool fua,
+            const Gate* gate = nullptr);
   // Zeroes the whole sectors of the range; what is left at its edges stays.
-  void trim(std::uint64_t offset, std::uint64_t length, bool fua);
+  void trim(std::uint64_t offset, std::uint64_t length, bool fua, const Gate* gate = nullptr);
   // Whether zero() is quicker than writing zeros.
   bool zeroes_fast() const;
   void flush();
@@ -62,6 +75,8 @@ class Disk {
   bool is_direct() const;
   // Ends all service: every later request throws ESHUTDOWN with this reason.
   void shut(const std::string& reason);
+  // Returns when the requests that are under way are done.
+  void drain();
 
   // Changes the stack between two requests. `fn` gets the stack and `direct`, and must not do I/O.
   // Returns how long requests had to wait, in milliseconds.
@@ -74,7 +89,7 @@ class Disk {
   void enter(SharedLock& lock);
   void enter_for_writing(SharedLock& lock);
   template <typename Fn>
-  void change_data(Fn&& fn);
+  void change_data(const Gate* gate, Fn&& fn);
   void write_piece(const std::byte* buffer, std::size_t length, std::uint64_t offset);
   void put(Layer& top, const void* buffer, std::size_t length, std::uint64_t offset);
   void zero_sectors(std::uint64_t offset, std::uint64_t length, bool may_punch);

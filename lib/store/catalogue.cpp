@@ -184,7 +184,7 @@ void require_known_format(Database& db, const std::filesystem::path& path) {
 
 }  // namespace
 
-void Catalogue::create(const std::filesystem::path& store) {
+void Catalogue::create(const std::filesystem::path& store, StoreRole role) {
   const std::filesystem::path path = catalogue_path(store);
   make_private_file(path);
   Database db = Database::open(path, Database::Mode::create);
@@ -194,6 +194,8 @@ void Catalogue::create(const std::filesystem::path& store) {
   Transaction transaction(db);
   db.exec(schema);
   run(db, "INSERT INTO meta VALUES('format', ?)", std::to_string(store_format));
+  run(db, "INSERT INTO meta VALUES('role', ?)",
+      std::string_view(role == StoreRole::station ? "station" : "server"));
   transaction.commit();
   db.close();
   sync_directory(store);
@@ -218,6 +220,8 @@ Catalogue::Catalogue(const std::filesystem::path& store) {
   if (rows::exists(db_, "PRAGMA foreign_key_check"))
     throw Error(EUCLEAN, path.string() + " is damaged: it has records that refer to missing ones");
   use_wal(db_, path);
+  if (rows::exists(db_, "SELECT 1 FROM meta WHERE key='role' AND value='station'"))
+    role_ = StoreRole::station;
 }
 
 std::string Catalogue::parameter(const std::string& name) {

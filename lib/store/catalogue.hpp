@@ -25,6 +25,11 @@ namespace plydisk {
 // Raised when a store cannot be read by older programs; newer ones are refused (EPROTONOSUPPORT).
 inline constexpr int store_format = 2;
 
+// A server's store has images for many stations. A station's has one image, the export of a server,
+// and one session on it, whose layers are the station's own; its writes to "server-…" and "direct"
+// pass through to the server.
+enum class StoreRole { server, station };
+
 struct ImageRecord {
   std::string name;
   std::uint64_t size = 0;
@@ -96,9 +101,11 @@ struct HistoryRecord {
 class Catalogue {
  public:
   // Creates STORE/catalogue.sqlite; EEXIST if there is one.
-  static void create(const std::filesystem::path& store);
+  static void create(const std::filesystem::path& store, StoreRole role = StoreRole::server);
   // Checks the database (quick_check) and its format. ENOENT tells to run `plydisk init`.
   explicit Catalogue(const std::filesystem::path& store);
+
+  StoreRole role() const noexcept { return role_; }
 
   std::vector<ImageRecord> images();
   std::optional<ImageRecord> find_image(const std::string& name);
@@ -161,6 +168,7 @@ class Catalogue {
  private:
   std::mutex mutex_;
   Database db_;
+  StoreRole role_ = StoreRole::server;
 };
 
 }  // namespace plydisk

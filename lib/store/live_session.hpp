@@ -38,6 +38,8 @@ struct LiveSession {
   Destination claimed = Destination::server_volatile;  // copy of record.writes, for direct's claim
   bool takes_image = false;  // on its way to `direct`: the image is claimed already
   std::string peer;
+  std::uint64_t epoch = 0;  // of the newest connections, whose gate this is
+  std::shared_ptr<Gate> gate = std::make_shared<Gate>();
   // `record` and `layers` as they were last saved or published: what others look at, since a change
   // may take long.
   SessionRecord seen_record;

@@ -40,6 +40,20 @@ std::string join_quotes(const std::vector<std::string>& names) {
   return text;
 }
 
+// The number behind the last dot, which is cut off with it; none if there is no such thing.
+std::optional<std::uint64_t> cut_epoch(std::string_view& session) {
+  const auto dot = session.rfind('.');
+  if (dot == std::string_view::npos || dot == 0) return std::nullopt;
+  const std::string_view digits = session.substr(dot + 1);
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  if (error != std::errc() || end != digits.data() + digits.size() ||
+      std::to_string(number) != digits)
+    return std::nullopt;
+  session = session.substr(0, dot);
+  return number;
+}
+
 unsigned parse_version(std::string_view text) {
   unsigned number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -108,8 +122,9 @@ ExportName parse_export_name(std::string_view text) {
     image = text.substr(0, at);
     std::string_view station = text.substr(at + 1);
     if (const auto plus = station.find('+'); plus != std::string_view::npos) {
-      const std::string_view session = station.substr(plus + 1);
+      std::string_view session = station.substr(plus + 1);
       require_valid_name("session", session);
+      name.epoch = cut_epoch(session);
       name.session = session;
       station = station.substr(0, plus);
     }
@@ -131,6 +146,7 @@ std::string to_string(const ExportName& name) {
   if (name.version) text += ":" + std::to_string(*name.version);
   if (name.station) text += "@" + *name.station;
   if (name.session) text += "+" + *name.session;
+  if (name.epoch) text += "." + std::to_string(*name.epoch);
   return text;
 }
 

@@ -2,6 +2,7 @@
 // made of them. A name that passes is safe as one component of a path.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,12 +23,14 @@ bool is_valid_name(std::string_view name);
 // `what` is "image", "station" or "session". Unprintable characters in the name are shown escaped.
 void require_valid_name(std::string_view what, std::string_view name);
 
-// IMAGE[:VERSION][@STATION[+SESSION]]
+// IMAGE[:VERSION][@STATION[+SESSION[.EPOCH]]]
 struct ExportName {
   std::string image;                // empty: the only image of the store
   std::optional<unsigned> version;  // from 1; none: the published one
   std::optional<std::string> station;
   std::optional<std::string> session;  // a token that the client made, same grammar as a name
+  // Of the client's connections: those of a lower one are not to write any more.
+  std::optional<std::uint64_t> epoch;
 };
 // Throws Error(EINVAL). An empty text, and "@STATION", give an empty image.
 ExportName parse_export_name(std::string_view text);

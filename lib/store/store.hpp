@@ -26,17 +26,13 @@
 namespace plydisk {
 
 class Disk;
-
-// A server's store has images for many stations. A station's has one image, the export of a server,
-// and one session on it, whose layers are the station's own; its writes to "server-…" and "direct"
-// pass through to the server.
-enum class StoreRole { server, station };
+class Gate;
 
 struct StoreOptions {
   bool serve = false;  // sessions live here: background work runs, grace is counted
-  StoreRole role = StoreRole::server;
-  // Of a station: a folder in memory (tmpfs) for the layers of client-ram, empty for none; and
-  // whether the store lies on a disk, so that it may hold those of client-volatile and -persistent.
+  // Of a station's store: a folder in memory (tmpfs) for the layers of client-ram, empty for none;
+  // and whether the store lies on a disk, so that it may hold those of client-volatile and
+  // -persistent.
   std::filesystem::path memory;
   bool keeps_files = true;
   std::function<void(const std::string&)> log;  // what an administrator should know; may be empty
@@ -89,7 +85,7 @@ struct RedirectResult {
 class Store {
  public:
   // Makes the folder if needed, and an empty store in it. EEXIST if there is one already.
-  static void init(const std::filesystem::path& directory);
+  static void init(const std::filesystem::path& directory, StoreRole role = StoreRole::server);
   // Takes the lock: EBUSY names the process that has it. EROFS for a store that can't be written.
   static std::unique_ptr<Store> open(const std::filesystem::path& directory,
                                      const StoreOptions& options = {});
@@ -146,6 +142,8 @@ class Store {
    public:
     virtual ~Connection() = default;
     virtual Disk& disk() = 0;
+    // What this connection's changes of the disk are to be made with.
+    virtual const Gate* gate() const = 0;
     // Whether other connections may share this session, with flushes covering them all.
     virtual bool multi_conn() const = 0;
     virtual bool read_only() const = 0;

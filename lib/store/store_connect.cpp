@@ -12,9 +12,10 @@ namespace plydisk {
 class StoreImpl::ConnectionImpl final : public Store::Connection {
  public:
   ConnectionImpl(StoreImpl& store, SessionPtr session, bool read_only)
-      : store_(store), session_(std::move(session)), read_only_(read_only) {}
+      : store_(store), session_(std::move(session)), gate_(session_->gate), read_only_(read_only) {}
   ~ConnectionImpl() override { store_.leave(session_); }
   Disk& disk() override { return *session_->disk; }
+  const Gate* gate() const override { return gate_.get(); }
   // Each connection without a name has a disk of its own: another would see nothing of its writes.
   bool multi_conn() const override { return !session_->anonymous; }
   bool read_only() const override { return read_only_; }
@@ -23,6 +24,7 @@ class StoreImpl::ConnectionImpl final : public Store::Connection {
  private:
   StoreImpl& store_;
   const SessionPtr session_;
+  const std::shared_ptr<Gate> gate_;
   const bool read_only_;
 };
 
@@ -276,11 +278,26 @@ void StoreImpl::require_same_peer(const LiveSession& session, const Peer& peer) 
                            " would damage its disk");
 }
 
-// False if the session has begun to end meanwhile.
-bool StoreImpl::join(const SessionPtr& session, const Peer& peer) {
+// Whether the station has lost the connections that it had. The caller holds mutex_.
+bool StoreImpl::is_newer(const LiveSession& session, const ExportName& name) {
+  return name.epoch && *name.epoch > session.epoch && session.record.token == name.session;
+}
+
+// False if the session has begun to end meanwhile. A station that comes back after it has lost its
+// connections shuts them out: their late writes would undo those that it makes now.
+bool StoreImpl::join(const SessionPtr& session, const ExportName& name, const Peer& peer) {
   const std::lock_guard lock(mutex_);
   if (session->finishing) return false;
-  require_same_peer(*session, peer);
+  if (is_newer(*session, name)) {
+    session->epoch = *name.epoch;
+    session->gate->shut();
+    session->gate = std::make_shared<Gate>();
+  } else {
+    if (name.epoch && *name.epoch < session->epoch && session->record.token == name.session)
+      throw Error(ESTALE, "station " + quote(session->record.station) +
+                              " has made newer connections meanwhile");
+    require_same_peer(*session, peer);
+  }
   session->peer = peer.address;
   ++session->connections;
   return true;
@@ -343,7 +360,7 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& name, co
         });
         continue;
       }
-      require_same_peer(*session, peer);
+      if (!is_newer(*session, name)) require_same_peer(*session, peer);
       lock.unlock();
       if (name.session && session->record.token != *name.session &&
           !session->record.token.empty()) {
@@ -368,7 +385,11 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& name, co
       session =
           start(image, name.version.value_or(image.published), station_name, plan, name, peer);
     }
-    if (join(session, peer)) return std::make_unique<ConnectionImpl>(*this, session, read_only);
+    if (!join(session, name, peer)) continue;
+    auto connection = std::make_unique<ConnectionImpl>(*this, session, read_only);
+    connect.unlock();
+    if (name.epoch) session->disk->drain();
+    return connection;
   }
 }
 

@@ -25,7 +25,7 @@ void require_named(const std::filesystem::path& directory) {
 
 }  // namespace
 
-void Store::init(const std::filesystem::path& directory) {
+void Store::init(const std::filesystem::path& directory, StoreRole role) {
   require_named(directory);
   std::error_code error;
   const bool is_new = std::filesystem::create_directories(directory, error);
@@ -46,7 +46,7 @@ void Store::init(const std::filesystem::path& directory) {
     if (::mkdir((directory / name).c_str(), 0700) != 0 && errno != EEXIST)
       throw_errno("cannot create " + (directory / name).string());
   }
-  Catalogue::create(directory);
+  Catalogue::create(directory, role);
   sync_directory(directory);
 }
 

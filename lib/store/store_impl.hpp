@@ -89,11 +89,12 @@ class StoreImpl final : public Store {
                    const WritePlan& plan, const ExportName& name, const Peer& peer);
   SessionPtr make_live(SessionRecord record, std::vector<LayerRecord> layers);
   static void require_same_peer(const LiveSession& session, const Peer& peer);
-  bool join(const SessionPtr& session, const Peer& peer);
+  static bool is_newer(const LiveSession& session, const ExportName& name);
+  bool join(const SessionPtr& session, const ExportName& name, const Peer& peer);
   void leave(const SessionPtr& session) noexcept;
 
   // store_sessions.cpp
-  bool is_station() const noexcept { return options_.role == StoreRole::station; }
+  bool is_station() const noexcept { return catalogue_.role() == StoreRole::station; }
   // Whether what is written to this destination goes to the backing.
   bool passes(Destination destination) const noexcept {
     return is_station() ? !is_at_client(destination) : destination == Destination::direct;

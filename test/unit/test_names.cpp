@@ -43,6 +43,15 @@ TEST_CASE("export names: parsed and printed alike") {
   CHECK(name.version == 3);
   CHECK(name.station == "pc07");
   CHECK(name.session == "boot-1");
+  CHECK_FALSE(name.epoch);
+  const ExportName second = parse_export_name("debian@pc07+0123abcd.77");
+  CHECK(second.session == "0123abcd");
+  CHECK(second.epoch == 77);
+  CHECK(to_string(second) == "debian@pc07+0123abcd.77");
+  for (const char* token : {"a.b", "a.07", "a.1x", "a.99999999999999999999"}) {
+    CHECK(parse_export_name("@pc+" + std::string(token)).session == token);
+    CHECK_FALSE(parse_export_name("@pc+" + std::string(token)).epoch);
+  }
   CHECK(parse_export_name("@pc07").image.empty());
   CHECK_FALSE(parse_export_name("debian").version);
   CHECK_FALSE(parse_export_name("debian").station);

@@ -29,7 +29,7 @@ struct Fixture {
     std::filesystem::create_directory(memory());
     const File server = File::open(server_file(), O_RDWR | O_CREAT);
     server.truncate(64 << 20);
-    Store::init(path());
+    Store::init(path(), StoreRole::station);
     open("boot-1");
     Store::NewImage image;
     image.name = "img";
@@ -47,7 +47,6 @@ struct Fixture {
     StoreOptions options;
     options.boot_id = boot;
     options.serve = true;
-    options.role = StoreRole::station;
     options.memory = memory();
     options.keeps_files = keeps_files;
     options.log = [this](const std::string& line) { log.push_back(line); };

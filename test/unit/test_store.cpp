@@ -461,3 +461,31 @@ TEST_CASE_FIXTURE(Fixture, "an image in use is not removed") {
   CHECK(store->images().empty());
   CHECK_FALSE(std::filesystem::exists(path() / "images" / "img"));
 }
+
+TEST_CASE_FIXTURE(Fixture, "a station's newer connections shut out its older ones") {
+  const Peer far{false, "10.0.0.1"}, moved{false, "10.0.0.2"};
+  store->catalogue().set_parameter("unknown-stations", "allow");
+  const auto old = connect("img@pc+token.5", far);
+  const auto beside = connect("img@pc+token.5", far);
+  const auto write = [](Store::Connection& connection, char value) {
+    connection.disk().write(&value, 1, 0, false, connection.gate());
+  };
+  write(*old, 'a');
+  write(*beside, 'b');
+  const auto newer = connect("img@pc+token.6", moved);
+  CHECK(get(*newer) == 'b');
+  write(*newer, 'c');
+  for (const auto* connection : {&old, &beside}) {
+    CHECK(error_of([&] { write(**connection, 'x'); }).code() == ESHUTDOWN);
+    CHECK(error_of([&] {
+            (*connection)->disk().zero(0, 4096, true, false, (*connection)->gate());
+          }).code() == ESHUTDOWN);
+  }
+  CHECK(get(*newer) == 'c');
+  CHECK(error_of([&] { connect("img@pc+token.5", moved); }).code() == ESTALE);
+  CHECK(error_of([&] { connect("img@pc+token.6", far); }).code() == EBUSY);
+  // With another token the station has booted again: that is another session.
+  const auto booted = connect("img@pc+other.1", moved);
+  CHECK(get(*booted) == 0);
+  CHECK(error_of([&] { write(*newer, 'x'); }).code() == ESHUTDOWN);
+}
