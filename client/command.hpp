@@ -54,5 +54,12 @@ void add_session_verbs(CLI::App& app, Command& command);
 void add_layer_verbs(CLI::App& app, Command& command);
 // init, param and status.
 void add_store_verbs(CLI::App& app, Command& command);
+// attach and detach.
+void add_attach_verbs(CLI::App& app, Command& command);
+
+// Attached disks, for status: one that a user names, or all.
+int show_disk(const Command& command, const std::string& name);
+nlohmann::json disks_json();
+void print_disks(const nlohmann::json& disks);
 
 }  // namespace plydisk

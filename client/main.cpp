@@ -45,6 +45,7 @@ void set_up(CLI::App& app, Command& command) {
   add_station_verbs(app, command);
   add_session_verbs(app, command);
   add_layer_verbs(app, command);
+  add_attach_verbs(app, command);
 }
 
 // Called while handling an exception.

@@ -2,6 +2,7 @@
 #include <iostream>
 #include <memory>
 
+#include "attached_disk.hpp"
 #include "command.hpp"
 #include "output.hpp"
 #include "store/destination.hpp"
@@ -99,11 +100,14 @@ void add_redirect(CLI::App& app, Command& command) {
   CLI::App* verb =
       add_verb(app, "redirect", "Change where a live session's writes go",
                "  plydisk redirect pc07 server-persistent\n"
-               "  plydisk redirect pc07 server-persistent --carry   (keeps the writes so far too)");
-  verb->add_option("SESSION", options->session, session_help)->required();
+               "  plydisk redirect pc07 server-persistent --carry   (keeps the writes so far too)\n"
+               "  plydisk redirect /dev/nbd0 client-ram:2G,client-volatile");
+  verb->add_option("SESSION", options->session,
+                   std::string(session_help) + "; or an attached disk, as /dev/nbd0")
+      ->required();
   verb->add_option("DEST", options->destination,
                    "direct, server-volatile, server-persistent, client-ram, client-volatile or "
-                   "client-persistent")
+                   "client-persistent; or a list of them with sizes, DEST[:SIZE][,DEST…]")
       ->required();
   verb->add_flag(
       "--carry", options->carry,
@@ -113,6 +117,10 @@ void add_redirect(CLI::App& app, Command& command) {
                  "To direct, although layers hold writes that the image then lacks");
   verb->callback([&command, options] {
     command.run = [&command, options] {
+      if (const auto disk = find_disk(options->session)) {
+        command.store = disk->store;
+        options->session = disk->session();
+      }
       return command.show(command.call("redirect", {{"session", options->session},
                                                     {"writes", options->destination},
                                                     {"carry", options->carry},

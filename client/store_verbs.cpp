@@ -63,13 +63,32 @@ void add_init(CLI::App& app, Command& command) {
   });
 }
 
+// A station may have no store of its own, and a server no attached disks.
+int show_status(const Command& command) {
+  const json disks = disks_json();
+  const bool has_store = std::filesystem::exists(command.store_directory() / "catalogue.sqlite");
+  if (disks.empty() || has_store) {
+    json result = command.call("status", json::object());
+    result["disks"] = disks;
+    return command.show(result, [](const json& status) {
+      print_status(status);
+      if (!status["disks"].empty()) print_disks(status["disks"]);
+    });
+  }
+  return command.show({{"disks", disks}}, [](const json& status) { print_disks(status["disks"]); });
+}
+
 void add_status(CLI::App& app, Command& command) {
-  CLI::App* verb = add_verb(app, "status", "Show what the store holds and what its server does",
-                            "  plydisk status\n"
-                            "  plydisk status --json | jq .sessions.live");
-  verb->callback([&command] {
-    command.run = [&command] {
-      return command.show(command.call("status", json::object()), print_status);
+  auto device = std::make_shared<std::string>();
+  CLI::App* verb = add_verb(
+      app, "status", "Show what the store holds and what its server does, and attached disks",
+      "  plydisk status\n"
+      "  plydisk status --json | jq .sessions.live\n"
+      "  plydisk status /dev/nbd0");
+  verb->add_option("DEVICE", *device, "This attached disk alone");
+  verb->callback([&command, device] {
+    command.run = [&command, device] {
+      return device->empty() ? show_status(command) : show_disk(command, *device);
     };
   });
 }

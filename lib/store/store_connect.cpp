@@ -317,8 +317,16 @@ void StoreImpl::leave(const SessionPtr& session) noexcept {
   }
 }
 
-std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& name, const Peer& peer,
+// A station's store has one disk, by whatever name it is asked for.
+ExportName StoreImpl::full_name(ExportName name) {
+  const auto stations = catalogue_.stations();
+  if (is_station() && stations.size() == 1) name.station = stations.front().name;
+  return name;
+}
+
+std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& given, const Peer& peer,
                                                       bool read_only) {
+  const ExportName name = full_name(given);
   while (true) {
     std::unique_lock connect(connect_mutex_);
     {

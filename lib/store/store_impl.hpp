@@ -71,6 +71,7 @@ class StoreImpl final : public Store {
   ImageStatus status_of(const ImageRecord& image);
 
   // store_connect.cpp
+  ExportName full_name(ExportName name);
   std::optional<StationRecord> find_station(const ExportName& name, const Peer& peer);
   static bool may_come_from(const StationRecord& station, const Peer& peer);
   bool lets_unknown_in(const Peer& peer);

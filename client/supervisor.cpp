@@ -1,0 +1,261 @@
+#include "supervisor.hpp"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <ctime>
+#include <fstream>
+#include <thread>
+
+#include "base/error.hpp"
+#include "control/client.hpp"
+#include "nbd_device.hpp"
+#include "store/store.hpp"
+
+namespace plydisk {
+
+namespace {
+
+constexpr std::chrono::milliseconds between_tries{100};
+constexpr std::chrono::milliseconds handshake_limit{10000};
+constexpr std::chrono::milliseconds engine_limit{10000};  // to end as it should
+constexpr std::chrono::seconds longest_start{60};
+
+// What the engine said last before it gave up.
+std::string last_error(const std::filesystem::path& log) {
+  std::ifstream in(log);
+  std::string found;
+  for (std::string line; std::getline(in, line);)
+    if (const auto at = line.find("error: "); at != std::string::npos) found = line.substr(at + 7);
+  return found;
+}
+
+// The disk, for this process alone: nobody can mount it meanwhile.
+UniqueFd claim(const NbdDevice& device) {
+  return UniqueFd(::open(device.path().c_str(), O_RDONLY | O_EXCL | O_CLOEXEC));
+}
+
+}  // namespace
+
+void mount_memory(const AttachedDisk& disk) {
+  const auto folder = disk.memory();
+  std::filesystem::create_directory(folder);
+  // The layers keep to their own limits.
+  if (::mount("plydisk", folder.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+              "mode=0700,size=0") == 0)
+    return;
+  const int code = errno;
+  struct statfs info {};
+  if (::statfs(folder.c_str(), &info) == 0 && info.f_type == TMPFS_MAGIC) return;
+  throw_errno(code, "cannot mount a file system in memory on " + folder.string());
+}
+
+void remove_disk_folder(const AttachedDisk& disk) {
+  ::umount2(disk.memory().c_str(), MNT_DETACH);
+  std::error_code ignored;
+  std::filesystem::remove(disk.socket, ignored);
+  std::filesystem::remove_all(disk.folder(), ignored);
+}
+
+Supervisor::Supervisor(const AttachedDisk& disk) : disk_(disk) {
+  sigset_t watched;
+  sigemptyset(&watched);
+  for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) sigaddset(&watched, signal);
+  ::sigprocmask(SIG_BLOCK, &watched, nullptr);
+  signals_ = UniqueFd(::signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!signals_) throw_errno("cannot wait for signals");
+  // It must not wait for memory that is to be freed by writing to this very disk.
+  ::mlockall(MCL_CURRENT | MCL_FUTURE);
+  ::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+  std::ofstream("/proc/self/oom_score_adj") << "-1000\n";
+}
+
+void Supervisor::log(const std::string& sentence) const {
+  std::array<char, 32> when{};
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  std::strftime(when.data(), when.size(), "%Y-%m-%dT%H:%M:%SZ", ::gmtime_r(&now, &parts));
+  std::ofstream(disk_.log(), std::ios::app) << when.data() << " " << sentence << "\n";
+}
+
+NbdHandshake Supervisor::shake_hands_with_engine() {
+  return shake_hands(disk_.socket, disk_.session(), handshake_limit);
+}
+
+// Until the engine serves the disk. It needs its server for that.
+void Supervisor::wait_for_engine() {
+  const auto give_up = Clock::now() + longest_start;
+  while (true) {
+    try {
+      link_ = shake_hands_with_engine();
+      return;
+    } catch (const Error& error) {
+      const std::string reason = last_error(disk_.log());
+      const bool is_starting = error.code() == ENOENT || error.code() == ECONNREFUSED;
+      if (!engine_.is_running() || !is_starting || Clock::now() > give_up)
+        throw Error(error.code(), reason.empty() ? error.what() : reason);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+}
+
+void Supervisor::make_device() {
+  const NbdDevice device(*disk_.device);
+  kernel_->connect(disk_.device, {.socket = link_->socket.get(),
+                                  .size_bytes = link_->size,
+                                  .flags = link_->flags,
+                                  .backend = disk_.name + " " + disk_.uri});
+  try {
+    device.set_queue_limits();
+    device.scan_partitions();
+  } catch (...) {
+    kernel_->disconnect(*disk_.device);
+    throw;
+  }
+}
+
+void Supervisor::begin() {
+  if (disk_.device) kernel_.emplace();
+  engine_.start();
+  try {
+    wait_for_engine();
+    if (disk_.device)
+      make_device();
+    else
+      link_.reset();  // it was to see that the disk is served
+  } catch (...) {
+    engine_.stop(engine_limit);
+    throw;
+  }
+  log(disk_.title() + " is attached to " + disk_.uri);
+}
+
+void Supervisor::resume() {
+  if (disk_.device) kernel_.emplace();
+  if (!engine_.adopt()) engine_.start();
+  // Whether the link is alive can't be known; if it is, the kernel does not take another.
+  link_lost_ = true;
+  next_try_ = Clock::now();
+  log("a new supervisor looks after " + disk_.title());
+}
+
+void Supervisor::detach(bool force) {
+  if (disk_.device) kernel_.emplace();
+  if (!engine_.adopt() && !force) engine_.start();
+  tear_down(force);
+}
+
+void Supervisor::lose_link(const std::string& why) {
+  if (link_lost_) return;
+  log(why);
+  link_lost_ = true;
+  next_try_ = Clock::now();
+}
+
+void Supervisor::reconnect() {
+  try {
+    if (!engine_.is_running()) engine_.start();
+    NbdHandshake link = shake_hands_with_engine();
+    if (disk_.device) {
+      kernel_->reconfigure(*disk_.device, link.socket.get(), disk_.name + " " + disk_.uri);
+      link_ = std::move(link);
+    }
+    link_lost_ = false;
+    last_failure_.clear();
+    log(disk_.title() + " is served again");
+  } catch (const Error& error) {
+    // Once, not ten times a second.
+    if (last_failure_ != error.what()) log(error.what());
+    last_failure_ = error.what();
+    next_try_ = Clock::now() + between_tries;
+  }
+}
+
+int Supervisor::timeout_ms() const {
+  if (!link_lost_) return -1;
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_try_ - Clock::now());
+  return static_cast<int>(std::max<std::int64_t>(0, left.count()));
+}
+
+void Supervisor::run() {
+  while (!detached_) {
+    if (link_lost_ && Clock::now() >= next_try_) reconnect();
+    std::array<pollfd, 3> events{{{signals_.get(), POLLIN, 0},
+                                  {link_lost_ ? -1 : engine_.descriptor(), POLLIN, 0},
+                                  {kernel_ ? kernel_->link_descriptor() : -1, POLLIN, 0}}};
+    if (::poll(events.data(), events.size(), timeout_ms()) < 0) continue;
+    if (events[1].revents != 0) lose_link("the engine has ended, and is started anew");
+    if (events[2].revents != 0) {
+      const auto dead = kernel_->dead_links();
+      if (std::find(dead.begin(), dead.end(), *disk_.device) != dead.end())
+        lose_link("the connection to the engine was lost");
+    }
+    if (events[0].revents != 0) handle_signal();
+  }
+}
+
+void Supervisor::handle_signal() {
+  signalfd_siginfo signal{};
+  if (::read(signals_.get(), &signal, sizeof signal) != sizeof signal) return;
+  try_to_detach(signal.ssi_signo == SIGUSR1);
+}
+
+void Supervisor::try_to_detach(bool force) {
+  try {
+    tear_down(force);
+    detached_ = true;
+  } catch (const std::exception& error) {
+    log(disk_.title() + " stays attached: " + error.what());
+    std::ofstream(disk_.refusal(), std::ios::trunc) << error.what() << "\n";
+  }
+}
+
+void Supervisor::tear_down(bool force) {
+  if (disk_.device) {
+    const NbdDevice device(*disk_.device);
+    const UniqueFd claimed = force ? UniqueFd() : claim(device);
+    if (!force && !claimed) {
+      std::string uses;
+      for (const auto& use : device.uses()) uses += (uses.empty() ? ": " : ", ") + use;
+      throw Error(EBUSY, device.path() + " is in use" + uses);
+    }
+    // Else the kernel would wait for an engine that may be waiting itself.
+    if (force) engine_.stop(std::chrono::milliseconds(0));
+    if (link_ && force) ::shutdown(link_->socket.get(), SHUT_RDWR);
+    kernel_->disconnect(*disk_.device);
+  }
+  end_session(force);
+  engine_.stop(force ? std::chrono::milliseconds(0) : engine_limit);
+  log(disk_.title() + " is detached");
+  remove_disk_folder(disk_);
+}
+
+// What is volatile goes, what is persistent waits for the next time.
+void Supervisor::end_session(bool force) {
+  try {
+    if (!force && engine_.is_running()) {
+      if (auto client = ControlClient::connect(disk_.store))
+        client->call("session.end", {{"session", disk_.session()}});
+      return;
+    }
+    engine_.stop(std::chrono::milliseconds(0));
+    Store::open(disk_.store, {.memory = disk_.memory(), .keeps_files = disk_.keeps_files})
+        ->end_session(disk_.session(), false);
+  } catch (const Error& error) {
+    // One that wrote nothing is not known.
+    if (error.code() != ENOENT) log(std::string("the session was not ended: ") + error.what());
+  }
+}
+
+}  // namespace plydisk

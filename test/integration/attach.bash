@@ -1,0 +1,46 @@
+# What the tests of attached disks share, beside functions.bash. The disk's socket is $disk_socket.
+#
+#   attach EXPORT [OPTION…]     from the server that functions.bash has started
+#   detach [OPTION…]            and whatever is left at the end goes by force
+#   disk, disk_fails QEMU_IO_COMMAND…
+#   redirect_disk DEST [OPTION…]
+#   disk_field NAME             what `status` says of it
+# shellcheck shell=bash
+source "$(dirname "${BASH_SOURCE[0]}")/functions.bash"
+
+export PLYDISK_RUN=$work/run PLYDISK_PLUGIN=$plugin
+disk_socket=$work/disk.sock
+
+# The engine is nbdkit, too.
+if [[ -n ${PLYDISK_PRELOAD:-} ]]; then
+  mkdir "$work/bin"
+  printf '#!/bin/sh\nLD_PRELOAD=%s exec %s "$@"\n' "$PLYDISK_PRELOAD" "$(command -v nbdkit)" \
+    > "$work/bin/nbdkit"
+  chmod +x "$work/bin/nbdkit"
+  export PATH=$work/bin:$PATH
+fi
+
+# attach @STATION | EXPORT [OPTION…]: "@pc1" is the image of the store for this station.
+attach() {
+  local export=$1 station=${1#*@}
+  shift
+  [[ $export != @* ]] || export=debian$export
+  plydisk attach "$(uri "$export")" --socket "$disk_socket" --station "$station" "$@" > /dev/null
+}
+
+detach() { plydisk detach "$disk_socket" "$@" > /dev/null; }
+
+disk() { (socket=$disk_socket && io '' "$@"); }
+disk_fails() { ! disk "$@" 2> "$work/io.txt"; }
+redirect_disk() { plydisk redirect "$disk_socket" "$@" > /dev/null 2> "$work/redirect.txt"; }
+disk_field() { plydisk status "$disk_socket" --json | json_value "it['$1']"; }
+disk_folder() { printf '%s/*' "$PLYDISK_RUN" | xargs -I{} sh -c 'echo {}'; }
+has_supervisor() { [[ $(disk_field state) == attached ]]; }
+no_engine() { ! pgrep -f "unix $disk_socket" > /dev/null; }
+
+force_detach() {
+  [[ ! -e $disk_socket ]] || plydisk detach --force "$disk_socket" > /dev/null 2>&1
+}
+cleanup_fn force_detach
+keep_log() { cat "$PLYDISK_RUN"/*/log > "$work/disk.log" 2> /dev/null; }
+cleanup_fn keep_log
