@@ -47,10 +47,11 @@ class KernelNbd {
   // free one if none is given. Throws Error: EBUSY if that is taken, EPERM unless root.
   unsigned connect(std::optional<unsigned> index, const Disk& disk);
 
-  // Gives a disk whose link is dead another connection. Does nothing if the link is not dead, and the
-  // kernel does not tell; nor does it always announce a dead link, if it is short of memory. So look
-  // for POLLHUP on the old socket too, and repeat the call after a moment: with the same socket it is
-  // harmless. Throws Error: EINVAL if the device is not connected or has another backend.
+  // Gives a disk whose link is dead another connection. Does nothing if the link is not dead, and
+  // the kernel does not tell; nor does it always announce a dead link, if it is short of memory. So
+  // look for POLLHUP on the old socket too, and repeat the call after a moment: with the same
+  // socket it is harmless. Throws Error: EINVAL if the device is not connected or has another
+  // backend.
   void reconfigure(unsigned index, int socket, const std::string& backend);
 
   // Takes the disk away; what is still under way fails. The kernel first tells the server, and

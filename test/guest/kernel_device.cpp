@@ -306,6 +306,27 @@ void test_change() {
   disk.disconnect();
 }
 
+// A disk outlives the process that connected it, too.
+void test_heir() {
+  FileServer server("file");
+  in_child([&server] {
+    KernelNbd kernel;
+    const Disk disk(kernel, server, "file", 3);
+  });
+  KernelNbd kernel;
+  const NbdDevice device(3);
+  expect(device.is_connected() && is_taken(kernel, 3), "the disk went with its process");
+  read_block(device);
+  server.kill();
+  expect(wait_for_dead_links(kernel) == std::vector{3U}, "another link");
+  server.start();
+  const NbdHandshake link = server.connect();
+  kernel.reconfigure(3, link.socket.get(), "file");
+  read_block(device);
+  kernel.disconnect(3);
+  expect_nothing_left(kernel, device);
+}
+
 void test_two() {
   KernelNbd kernel;
   FileServer a("a"), b("b");
@@ -342,6 +363,7 @@ void test_busy() {
                [&] { kernel.reconfigure(index, spare.socket.get(), "other@pc07"); });
   expect_error(EINVAL, "not connected",
                [&] { kernel.reconfigure(index + 1, spare.socket.get(), "debian@pc07"); });
+  expect_error(ENODEV, "no /dev/nbd99", [&] { kernel.disconnect(99); });
   expect_error(EINVAL, "the kernel refuses it", [&] { kernel.connect(1 << 20, second); });
   expect_error(EINVAL, "whole sectors", [&] {
     kernel.connect({}, {spare.socket.get(), 1000, spare.flags, "odd"});
@@ -439,11 +461,12 @@ int main(int count, char** arguments) {
       count > 2 ? std::chrono::seconds(std::atoi(arguments[2])) : plydisk::KernelNbd::one_year;
   const std::map<std::string, std::function<void()>> scenarios{
       {"basic", test_basic},   {"restart", [&] { test_restart(limit); }},
-      {"change", test_change}, {"two", test_two},
-      {"busy", test_busy},     {"rounds", test_rounds}};
+      {"change", test_change}, {"heir", test_heir},
+      {"two", test_two},       {"busy", test_busy},
+      {"rounds", test_rounds}};
   const auto found = scenarios.find(scenario);
   if (found == scenarios.end()) {
-    std::cerr << "usage: kernel-device basic|restart|change|two|busy|rounds [SECONDS]\n";
+    std::cerr << "usage: kernel-device basic|restart|change|heir|two|busy|rounds [SECONDS]\n";
     return 2;
   }
   found->second();
