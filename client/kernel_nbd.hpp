@@ -54,9 +54,9 @@ class KernelNbd {
   // backend.
   void reconfigure(unsigned index, int socket, const std::string& backend);
 
-  // Takes the disk away; what is still under way fails. The kernel first tells the server, and
-  // waits for ever if that neither reads nor dies: shut such a socket down before. Nothing happens
-  // if the disk is not connected.
+  // Takes the disk away, and its partitions; what is still under way fails. The kernel first tells
+  // the server, and waits for ever if that neither reads nor dies: shut such a socket down before.
+  // Nothing happens if the device has no disk. Throws Error: ENODEV if there is no such device.
   void disconnect(unsigned index);
 
   struct Status {
