@@ -70,7 +70,9 @@ class KernelNbd {
   // Readable when dead_links() has something to tell.
   int link_descriptor() const noexcept;
   // The devices whose link died since the last call; not those that were disconnected. Does not
-  // block. If so many died that the kernel could not keep account: all that are taken.
+  // block. If so many died that the kernel could not keep account: all that are taken. The word may
+  // come late, when the disk has its next link already: that one is alive unless its socket has
+  // POLLHUP.
   std::vector<unsigned> dead_links();
 
  private:

@@ -134,6 +134,12 @@ bool is_taken(KernelNbd& kernel, unsigned index) {
   fail("no status of nbd" + std::to_string(index));
 }
 
+// The kernel ends a dead link at our end too: so our copy tells which link is meant by a late word.
+bool is_dead(const NbdHandshake& link) {
+  pollfd fd{link.socket.get(), 0, 0};
+  return ::poll(&fd, 1, 0) == 1 && (fd.revents & POLLHUP) != 0;
+}
+
 std::vector<unsigned> wait_for_dead_links(KernelNbd& kernel) {
   pollfd fd{kernel.link_descriptor(), POLLIN, 0};
   expect(::poll(&fd, 1, 60'000) == 1, "no word of a dead link");
@@ -260,6 +266,7 @@ void test_restart(std::chrono::seconds limit) {
     server.kill();
     const auto killed = Clock::now();
     expect(wait_for_dead_links(kernel) == std::vector{disk.device().index()}, "another link");
+    expect(is_dead(disk.link()), "a dead link looks alive");
     // The workers wait for answers that the dead server owes them. This is a request that it never
     // got; it is the one that fails if the kernel may not wait for another server.
     std::thread newcomer([&disk] { read_block(disk.device()); });
@@ -267,6 +274,7 @@ void test_restart(std::chrono::seconds limit) {
     server.start();
     disk.reconnect(server);
     newcomer.join();
+    expect(!is_dead(disk.link()), "the new link is dead");
     load.wait_for_progress(300, 120);
     std::cout
         << "killed: went on after "
