@@ -208,9 +208,7 @@ void KernelNbd::disconnect(unsigned index) {
   request.add(NBD_ATTR_INDEX, static_cast<std::uint32_t>(index));
   if (const int error = request.send(requests_.get()); error != 0)
     throw_refused(error, "cannot disconnect " + path_of(index));
-  // The kernel notices at the next open that the partitions have gone with the disk.
-  if (const NbdDevice device(index); !device.is_connected())
-    const UniqueFd opened(::open(device.path().c_str(), O_RDONLY | O_CLOEXEC));
+  NbdDevice(index).drop_partitions();
 }
 
 std::vector<KernelNbd::Status> KernelNbd::status() {

@@ -57,6 +57,9 @@ class NbdDevice {
   // Reads the partition table anew; partitions() has them when it returns. EBUSY if a partition is
   // in use, whose table then stays as it was.
   void scan_partitions() const;
+  // After a disconnection, once nobody has it open: the kernel notices at the next open that the
+  // partitions have gone with the disk. Does nothing to one that is connected.
+  void drop_partitions() const;
   // Writes what the kernel has cached, and forgets it. Before a disconnection.
   void flush() const;
 

@@ -224,7 +224,7 @@ void Supervisor::try_to_detach(bool force) {
 void Supervisor::tear_down(bool force) {
   if (disk_.device) {
     const NbdDevice device(*disk_.device);
-    const UniqueFd claimed = force ? UniqueFd() : claim(device);
+    UniqueFd claimed = force ? UniqueFd() : claim(device);
     if (!force && !claimed) {
       std::string uses;
       for (const auto& use : device.uses()) uses += (uses.empty() ? ": " : ", ") + use;
@@ -234,6 +234,8 @@ void Supervisor::tear_down(bool force) {
     if (force) engine_.stop(std::chrono::milliseconds(0));
     if (link_ && force) ::shutdown(link_->socket.get(), SHUT_RDWR);
     kernel_->disconnect(*disk_.device);
+    claimed.reset();
+    device.drop_partitions();
   }
   end_session(force);
   engine_.stop(force ? std::chrono::milliseconds(0) : engine_limit);
