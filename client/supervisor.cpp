@@ -143,7 +143,7 @@ void Supervisor::begin() {
 
 void Supervisor::resume() {
   if (disk_.device) kernel_.emplace();
-  if (!engine_.adopt()) engine_.start();
+  engine_.start();
   // Whether the link is alive can't be known; if it is, the kernel does not take another.
   link_lost_ = true;
   next_try_ = Clock::now();
@@ -152,7 +152,7 @@ void Supervisor::resume() {
 
 void Supervisor::detach(bool force) {
   if (disk_.device) kernel_.emplace();
-  if (!engine_.adopt() && !force) engine_.start();
+  engine_.adopt();
   tear_down(force);
 }
 
