@@ -67,6 +67,7 @@ class SupervisorLock {
   static int holder(const AttachedDisk& disk);
   // Writes down this process, which goes on with the lock of its parent.
   void note_pid() const;
+  int descriptor() const noexcept { return fd_.get(); }
 
  private:
   explicit SupervisorLock(UniqueFd fd) : fd_(std::move(fd)) {}

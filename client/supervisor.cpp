@@ -48,6 +48,13 @@ UniqueFd claim(const NbdDevice& device) {
 
 }  // namespace
 
+void survive_memory_shortage() {
+  // What is not allowed is done without.
+  ::mlockall(MCL_CURRENT | MCL_FUTURE);
+  ::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+  std::ofstream("/proc/self/oom_score_adj") << "-1000\n";
+}
+
 void mount_memory(const AttachedDisk& disk) {
   const auto folder = disk.memory();
   std::filesystem::create_directory(folder);
@@ -75,10 +82,7 @@ Supervisor::Supervisor(const AttachedDisk& disk) : disk_(disk) {
   ::sigprocmask(SIG_BLOCK, &watched, nullptr);
   signals_ = UniqueFd(::signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_) throw_errno("cannot wait for signals");
-  // It must not wait for memory that is to be freed by writing to this very disk.
-  ::mlockall(MCL_CURRENT | MCL_FUTURE);
-  ::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
-  std::ofstream("/proc/self/oom_score_adj") << "-1000\n";
+  survive_memory_shortage();
 }
 
 void Supervisor::log(const std::string& sentence) const {
@@ -119,7 +123,9 @@ void Supervisor::make_device() {
   try {
     device.set_queue_limits();
     device.scan_partitions();
-  } catch (...) {
+  } catch (const Error& error) {
+    // Whoever has a partition open by now, such as udev, has made the kernel read the table.
+    if (error.code() == EBUSY) return;
     kernel_->disconnect(*disk_.device);
     throw;
   }
@@ -150,10 +156,10 @@ void Supervisor::resume() {
   log("a new supervisor looks after " + disk_.title());
 }
 
-void Supervisor::detach(bool force) {
+void Supervisor::detach_by_force() {
   if (disk_.device) kernel_.emplace();
   engine_.adopt();
-  tear_down(force);
+  tear_down(true);
 }
 
 void Supervisor::lose_link(const std::string& why) {
