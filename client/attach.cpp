@@ -18,6 +18,8 @@
 
 #include "backing/nbd_backing.hpp"
 #include "base/error.hpp"
+#include "base/uuid.hpp"
+#include "control/server_link.hpp"
 #include "kernel_nbd.hpp"
 #include "nbd_device.hpp"
 #include "store/names.hpp"
@@ -66,11 +68,6 @@ AttachedDisk make_record(const AttachOptions& options, const std::set<unsigned>&
   disk.uri = options.uri;
   disk.station = options.station.empty() ? host_name() : options.station;
   require_valid_name("station", disk.station);
-  // Of a plydisk server's IMAGE[:VERSION]@STATION, the image.
-  const std::string name = export_of(options.uri);
-  const std::string image = name.substr(0, name.find_first_of(":@"));
-  disk.image = is_valid_name(image) ? image : "disk";
-  disk.writes = with_memory_limit(options.writes);
   disk.read_only = options.read_only;
   disk.connections = options.connections;
   disk.patience = options.patience;
@@ -88,32 +85,83 @@ AttachedDisk make_record(const AttachOptions& options, const std::set<unsigned>&
   return disk;
 }
 
-// Makes the station's store, or finds it in order. Talks to the server, so what is wrong with that
-// is told here.
-void prepare_store(const AttachedDisk& disk, bool discard) {
+// What lies at the bottom of the disk.
+struct Origin {
+  std::string uri;
+  std::string uuid;  // of a plydisk server's image
+  std::string plan;
+};
+
+// Asks the server what it has for this station, and writes that into the disk's record.
+Origin greet_server(AttachedDisk& disk, const AttachOptions& options) {
+  Origin origin{options.uri, "", options.writes.empty() ? "client-ram" : options.writes};
+  const std::string name = export_of(options.uri);
+  const std::string image = name.substr(0, name.find_first_of(":@"));
+  disk.image = is_valid_name(image) ? image : "disk";
+  std::string token = boot_id();
+  std::erase(token, '-');
+  const std::string control = control_uri(options.uri, disk.station, token);
+  std::optional<unsigned> version;
+  if (const auto colon = name.find(':'); colon != std::string::npos)
+    version = parse_export_name(name).version;
+  if (const auto greeting = ServerLink(control, image).hello(version)) {
+    disk.image = greeting->at("image").get<std::string>();
+    disk.token = token;
+    disk.control = control;
+    origin.uri = with_export(
+        options.uri, disk.image + ":" + greeting->at("version").dump() + "@" + disk.station);
+    origin.uuid = greeting->at("uuid").get<std::string>();
+    if (options.writes.empty()) origin.plan = greeting->at("writes").get<std::string>();
+  }
+  disk.writes = with_memory_limit(origin.plan);
+  return origin;
+}
+
+// Layers of an earlier attachment are only good on the version of the image on which they were
+// made.
+void reuse_store(Store& store, const ImageRecord& known, const AttachedDisk& disk,
+                 const Origin& origin, const AttachOptions& options, std::uint64_t size) {
+  const bool is_same = known.uuid == (origin.uuid.empty() ? known.uuid : origin.uuid) &&
+                       known.backing == origin.uri && known.size == size;
+  if (is_same) return;
+  if (const auto session = store.catalogue().session_of(disk.station, disk.image)) {
+    const bool is_other_image = !origin.uuid.empty() && known.uuid != origin.uuid;
+    if (options.keep_version && !is_other_image) return;
+    if (!options.discard)
+      throw Error(EUCLEAN,
+                  "the persistent layers in " + disk.store.string() + " lie on " + known.backing +
+                      ", and the server has " + origin.uri + " now" +
+                      (is_other_image ? ", of another image; drop the layers with --discard"
+                                      : "; drop the layers with --discard, or stay with what they "
+                                        "lie on with --keep-version"));
+    store.end_session(session->id, true);
+  }
+  store.catalogue().change_image(disk.image, [&](ImageRecord& image) {
+    if (!origin.uuid.empty()) image.uuid = origin.uuid;
+    image.backing = origin.uri;
+    image.size = size;
+    image.backing_size = size;
+  });
+}
+
+// Makes the station's store, or finds it in order.
+void prepare_store(const AttachedDisk& disk, const Origin& origin, const AttachOptions& given) {
   if (!std::filesystem::exists(disk.store / "catalogue.sqlite"))
     Store::init(disk.store, StoreRole::station);
   StoreOptions options;
   options.memory = disk.memory();
   options.keeps_files = disk.keeps_files;
+  options.nbd.session = disk.token;
   const auto store = Store::open(disk.store, options);
   Catalogue& catalogue = store->catalogue();
   if (const auto known = catalogue.find_image(disk.image)) {
-    const std::uint64_t size = open_nbd_backing(disk.uri)->size();
-    const auto session = catalogue.session_of(disk.station, disk.image);
-    if (session && discard) store->end_session(session->id, true);
-    if (size != known->size) {
-      if (session && !discard)
-        throw Error(EUCLEAN, disk.uri + " has " + std::to_string(size) +
-                                 " bytes, and the layers in " + disk.store.string() +
-                                 " belong to a disk of " + std::to_string(known->size) +
-                                 "; serve that disk again, or drop the layers with --discard");
-      store->accept_image(disk.image);
-    }
+    const std::uint64_t size = open_nbd_backing(origin.uri, options.nbd)->size();
+    reuse_store(*store, *known, disk, origin, given, size);
   } else {
     Store::NewImage image;
     image.name = disk.image;
-    image.from = disk.uri;
+    image.uuid = origin.uuid;
+    image.from = origin.uri;
     image.link = true;
     store->create_image(image, {});
   }
@@ -262,13 +310,6 @@ UniqueFd open_supervisor(const AttachedDisk& disk) {
 
 }  // namespace
 
-std::string export_of(const std::string& uri) {
-  const auto scheme = uri.find("://");
-  const auto path = uri.find('/', scheme == std::string::npos ? 0 : scheme + 3);
-  if (path == std::string::npos) return "";
-  return uri.substr(path + 1, uri.find('?', path) - path - 1);
-}
-
 std::string with_memory_limit(const std::string& text) {
   const WritePlan plan(text);
   const auto* const memory = plan.find(Destination::client_ram);
@@ -292,10 +333,14 @@ AttachedDisk attach(const AttachOptions& options,
   // Devices that other commands take at this moment.
   std::set<unsigned> skipped;
   while (true) {
-    const AttachedDisk disk = make_record(options, skipped);
+    AttachedDisk disk = make_record(options, skipped);
     const bool may_be_another = disk.device && !options.device;
     const auto known = find_disk(disk.title());
+    Origin origin;
     if (!known) {
+      for (const auto& other : attached_disks())
+        if (other.uri == disk.uri && other.station == disk.station) already_attached(other);
+      origin = greet_server(disk, options);
       std::filesystem::create_directories(run_folder());
       std::filesystem::create_directory(disk.folder());
       std::filesystem::permissions(disk.folder(), std::filesystem::perms::owner_all);
@@ -312,7 +357,7 @@ AttachedDisk attach(const AttachOptions& options,
     }
     try {
       mount_memory(disk);
-      prepare_store(disk, options.discard);
+      prepare_store(disk, origin, options);
       disk.save();
       start(disk, *lock, false, options.foreground, ready);
     } catch (...) {

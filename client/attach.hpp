@@ -15,12 +15,13 @@ struct AttachOptions {
   std::optional<unsigned> device;  // none: the first free one
   std::string socket;              // serve on this Unix socket, without a device
   std::string station;             // empty: the host's name
-  std::string writes = "client-ram";
+  std::string writes;  // empty: what a plydisk server says for the station, or client-ram
   std::string folder;  // on a disk of this station, for layers in files; empty: there are none
   unsigned connections = 4;
   std::optional<unsigned> patience;  // seconds
   bool read_only = false;
-  bool discard = false;  // layers of another disk that was there
+  bool discard = false;       // layers that lie on another version of the disk
+  bool keep_version = false;  // or use the version that they lie on
   bool foreground = false;
 };
 
@@ -32,8 +33,6 @@ AttachedDisk attach(const AttachOptions& options,
 // EBUSY, with who uses it, unless `force`.
 void detach(const AttachedDisk& disk, bool force);
 
-// The export's name in an NBD URI; empty if it has none.
-std::string export_of(const std::string& uri);
 // The plan with a size for client-ram, half of this machine's memory, if it has none.
 std::string with_memory_limit(const std::string& plan);
 

@@ -77,8 +77,8 @@ void add_attach(CLI::App& app, Command& command) {
       ->excludes("DEVICE");
   verb->add_option("--station", options->station, "The station's name; else the host's");
   verb->add_option("--writes", options->writes,
-                   "Where writes go, and where next when a place is full: DEST[:SIZE][,DEST…]")
-      ->capture_default_str();
+                   "Where writes go, and where next when a place is full: DEST[:SIZE][,DEST…]; "
+                   "else what the server says, or client-ram");
   verb->add_option("--dir", options->folder,
                    "A folder on a disk of this station, for client-volatile and "
                    "client-persistent");
@@ -90,7 +90,9 @@ void add_attach(CLI::App& app, Command& command) {
                    "for ever");
   verb->add_flag("--read-only", options->read_only, "A disk that can't be written");
   verb->add_flag("--discard", options->discard,
-                 "Drop persistent layers that an earlier attachment left in --dir");
+                 "Drop persistent layers in --dir that lie on another version of the image")
+      ->excludes(verb->add_flag("--keep-version", options->keep_version,
+                                "Use the version that persistent layers in --dir lie on"));
   verb->add_flag("--foreground", options->foreground, "Stay until the disk is detached");
   verb->callback([&command, options, device] {
     command.run = [&command, options, device] {

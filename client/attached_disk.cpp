@@ -30,6 +30,8 @@ AttachedDisk load(const std::filesystem::path& folder) {
   disk.socket = record.at("socket").get<std::string>();
   disk.uri = record.at("uri");
   disk.image = record.at("image");
+  disk.token = record.at("token");
+  disk.control = record.at("control");
   disk.station = record.at("station");
   disk.writes = record.at("writes");
   disk.store = record.at("store").get<std::string>();
@@ -58,6 +60,8 @@ void AttachedDisk::save() const {
                     {"socket", socket.string()},
                     {"uri", uri},
                     {"image", image},
+                    {"token", token},
+                    {"control", control},
                     {"station", station},
                     {"writes", writes},
                     {"store", store.string()},

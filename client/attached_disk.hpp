@@ -27,8 +27,10 @@ struct AttachedDisk {
   std::string name;
   std::optional<unsigned> device;  // of /dev/nbdX; none: the socket alone
   std::filesystem::path socket;    // where the engine listens
-  std::string uri;                 // the server's export
-  std::string image;               // its name in the station's store
+  std::string uri;                 // the server's export, as the user said it
+  std::string image;               // its name in the station's store, and at a plydisk server
+  // Of a plydisk server: what the export is asked for with, and where its control connection is.
+  std::string token, control;
   std::string station;
   std::string writes;  // the plan it was attached with
   std::filesystem::path store;

@@ -43,6 +43,9 @@ std::vector<std::string> command_line(const AttachedDisk& disk) {
                {plugin_path(), "store=" + disk.store.string(), "memory=" + disk.memory().string(),
                 std::string("files=") + (disk.keeps_files ? "yes" : "no"),
                 "connections=" + std::to_string(disk.connections)});
+  if (!disk.control.empty())
+    words.insert(words.end(), {"session=" + disk.token, "control=" + disk.control,
+                               "control-image=" + disk.image});
   if (disk.patience) words.push_back("patience=" + std::to_string(*disk.patience));
   return words;
 }

@@ -206,8 +206,9 @@ void KernelNbd::reconfigure(unsigned index, int socket, const std::string& backe
 void KernelNbd::disconnect(unsigned index) {
   Request request(family_, NBD_CMD_DISCONNECT);
   request.add(NBD_ATTR_INDEX, static_cast<std::uint32_t>(index));
-  if (const int error = request.send(requests_.get()); error != 0)
-    throw_refused(error, "cannot disconnect " + path_of(index));
+  const int error = request.send(requests_.get());
+  if (error == EINVAL) throw Error(ENODEV, "the kernel has no " + path_of(index));
+  if (error != 0) throw_refused(error, "cannot disconnect " + path_of(index));
   NbdDevice(index).drop_partitions();
 }
 

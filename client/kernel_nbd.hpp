@@ -47,14 +47,16 @@ class KernelNbd {
   // free one if none is given. Throws Error: EBUSY if that is taken, EPERM unless root.
   unsigned connect(std::optional<unsigned> index, const Disk& disk);
 
-  // Gives a disk whose link is dead another connection. Does nothing if the link is not dead: the
-  // kernel does not tell. A second call with the same socket is harmless. Throws Error: EINVAL if
-  // the device is not connected or has another backend.
+  // Gives a disk whose link is dead another connection. Does nothing if the link is not dead, and
+  // the kernel does not tell; nor does it always announce a dead link, if it is short of memory. So
+  // look for POLLHUP on the old socket too, and repeat the call after a moment: with the same
+  // socket it is harmless. Throws Error: EINVAL if the device is not connected or has another
+  // backend.
   void reconfigure(unsigned index, int socket, const std::string& backend);
 
-  // Takes the disk away; what is still under way fails. The kernel first tells the server, and
-  // waits for ever if that neither reads nor dies: shut such a socket down before. Nothing happens
-  // if the disk is not connected.
+  // Takes the disk away, and its partitions; what is still under way fails. The kernel first tells
+  // the server, and waits for ever if that neither reads nor dies: shut such a socket down before.
+  // Nothing happens if the device has no disk. Throws Error: ENODEV if there is no such device.
   void disconnect(unsigned index);
 
   struct Status {
@@ -68,7 +70,9 @@ class KernelNbd {
   // Readable when dead_links() has something to tell.
   int link_descriptor() const noexcept;
   // The devices whose link died since the last call; not those that were disconnected. Does not
-  // block. If so many died that the kernel could not keep account: all that are taken.
+  // block. If so many died that the kernel could not keep account: all that are taken. The word may
+  // come late, when the disk has its next link already: that one is alive unless its socket has
+  // POLLHUP.
   std::vector<unsigned> dead_links();
 
  private:

@@ -19,7 +19,9 @@ struct SystemRoots {
   std::filesystem::path proc = "/proc", sys = "/sys", dev = "/dev";
 };
 
-// Thread safety: all functions from any thread. Errors are thrown as Error.
+// Thread safety: all functions from any thread. But set_queue_limits, scan_partitions and flush
+// wait for the disk's server, for as long as it is away: they are not for the thread that
+// reconnects it. Errors are thrown as Error.
 class NbdDevice {
  public:
   explicit NbdDevice(unsigned index, SystemRoots roots = {});

@@ -15,8 +15,8 @@ struct NbdHandshake {
   // the connection in an orderly way, by shutdown(2), and sees by POLLHUP that the server has gone.
   UniqueFd socket;
   std::uint64_t size = 0;  // bytes
-  std::uint64_t flags =
-      0;  // NBD_FLAG_… of the transmission phase, as KernelNbd::connect takes them
+  // NBD_FLAG_… of the transmission phase, as KernelNbd::connect takes them.
+  std::uint64_t flags = 0;
   bool read_only = false;
 };
 

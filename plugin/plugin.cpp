@@ -10,6 +10,7 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -21,7 +22,10 @@
 
 #include "base/error.hpp"
 #include "control/server.hpp"
+#include "control/server_link.hpp"
 #include "control/service.hpp"
+#include "control/station_channel.hpp"
+#include "control/station_protocol.hpp"
 #include "peer.hpp"
 #include "store/scratch_disk.hpp"
 #include "store/store.hpp"
@@ -33,7 +37,7 @@ namespace {
 using namespace plydisk;
 
 struct Configuration {
-  std::string store, image, overlay, memory;
+  std::string store, image, overlay, memory, session, control, control_image;
   bool files = true;
   std::optional<unsigned> connections, patience;
 };
@@ -41,6 +45,8 @@ Configuration configuration;
 
 // Either a store with its control socket, or one image with a scratch overlay.
 struct Server {
+  StationHub stations;
+  std::shared_ptr<ServerLink> link;  // of a station, to its server
   std::unique_ptr<Store> store;
   std::unique_ptr<ControlService> service;
   std::unique_ptr<ControlServer> control;
@@ -50,6 +56,7 @@ Server* server = nullptr;
 
 struct Handle {
   std::unique_ptr<Store::Connection> connection;  // null without a store
+  std::unique_ptr<StationChannel> channel;        // instead of a disk
   bool read_only = false;
   Disk& disk() const { return connection ? connection->disk() : server->scratch->disk(); }
   const Gate* gate() const { return connection ? connection->gate() : nullptr; }
@@ -114,6 +121,12 @@ bool config_plain(const std::string& key, const char* value) {
     configuration.connections = std::max(1U, parse_number("connections", value));
   else if (key == "patience")
     configuration.patience = parse_number("patience", value);
+  else if (key == "session")
+    configuration.session = value;
+  else if (key == "control")
+    configuration.control = value;
+  else if (key == "control-image")
+    configuration.control_image = value;
   else
     return false;
   return true;
@@ -131,7 +144,7 @@ int config(const char* key, const char* value) {
     if (place == nullptr)
       throw Error(EINVAL, "unknown parameter " + std::string(key) +
                               "; there are: file, backing, store, overlay, connections, patience, "
-                              "memory, files");
+                              "memory, files, session, control, control-image");
     if (!place->empty()) throw Error(EINVAL, std::string(key) + " is given twice");
     if (place == &configuration.image && is_nbd_uri(value)) {
       *place = value;
@@ -158,13 +171,27 @@ int config_complete() {
   });
 }
 
+// What the server of this station asks of it: see station_protocol.hpp.
+nlohmann::json follow_server(ControlService& service, const std::string& method,
+                             nlohmann::json params) {
+  if (method != "redirect") throw Error(ENOSYS, "the station has no method " + quote(method));
+  const auto stations = service.store().catalogue().stations();
+  if (stations.empty()) throw Error(ENOENT, "the station has no disk");
+  params["session"] = stations.front().name;
+  params.erase("image");
+  return service.call("redirect", params);
+}
+
+// nbdkit waits for its clients' threads before it says that it is to end.
+bool is_pointless() { return nbdkit_nanosleep(0, 1) != 0; }
+
 std::unique_ptr<Server> open_server(bool serve) {
   auto opened = std::make_unique<Server>();
   NbdOptions nbd;
   if (configuration.connections) nbd.connections = *configuration.connections;
   if (configuration.patience) nbd.patience = std::chrono::seconds(*configuration.patience);
-  // nbdkit waits for its clients' threads before it says that it is to end.
-  nbd.is_pointless = [] { return nbdkit_nanosleep(0, 1) != 0; };
+  nbd.session = configuration.session;
+  nbd.is_pointless = is_pointless;
   if (configuration.store.empty()) {
     opened->scratch =
         std::make_unique<ScratchDisk>(configuration.image, configuration.overlay, nbd);
@@ -176,9 +203,19 @@ std::unique_ptr<Server> open_server(bool serve) {
   options.memory = configuration.memory;
   options.keeps_files = configuration.files;
   options.log = [](const std::string& sentence) { nbdkit_error("%s", sentence.c_str()); };
+  if (!configuration.control.empty())
+    opened->link = std::make_shared<ServerLink>(configuration.control, configuration.control_image);
+  options.upstream = opened->link;
   opened->store = Store::open(configuration.store, options);
   if (!serve) return opened;
-  opened->service = std::make_unique<ControlService>(*opened->store, ControlService::Role::server);
+  const bool is_station = opened->store->catalogue().role() == StoreRole::station;
+  opened->service = std::make_unique<ControlService>(*opened->store, ControlService::Role::server,
+                                                     is_station ? nullptr : &opened->stations);
+  if (opened->link)
+    opened->link->listen(
+        [service = opened->service.get()](const std::string& method, const nlohmann::json& params) {
+          return follow_server(*service, method, params);
+        });
   opened->control = std::make_unique<ControlServer>(*opened->service);
   return opened;
 }
@@ -201,7 +238,9 @@ void raise_open_files_limit() {
 
 // A station's own disk is behind this process: it must not wait for memory that is to be freed by
 // writing to that disk. Only what is touched is locked, and no data of layers (MappedFile).
-void lock_memory() {
+void become_station() {
+  // It goes on when its supervisor is killed, though nbdkit in the foreground asks to be ended.
+  prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
   if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0)
     nbdkit_error(
         "the memory of the disk's engine can't be locked: %s; a station that is short of "
@@ -213,7 +252,7 @@ int after_fork() {
   return guarded(-1, [] {
     raise_open_files_limit();
     server = open_server(true).release();
-    if (server->store && server->store->catalogue().role() == StoreRole::station) lock_memory();
+    if (server->store && server->store->catalogue().role() == StoreRole::station) become_station();
     return 0;
   });
 }
@@ -221,6 +260,7 @@ int after_fork() {
 void cleanup() {
   guarded(0, [] {
     if (server == nullptr) return 0;
+    if (server->link) server->link->stop();
     if (server->control) server->control->stop();
     if (server->store) server->store->stop();
     if (server->scratch) server->scratch->stop();
@@ -243,6 +283,11 @@ void* open(int read_only) {
   return guarded(static_cast<void*>(nullptr), [&]() -> void* {
     auto handle = std::make_unique<Handle>();
     handle->read_only = read_only != 0;
+    if (server->store && StationChannel::is_meant(nbdkit_export_name())) {
+      handle->channel = std::make_unique<StationChannel>(*server->store, server->stations,
+                                                         nbdkit_export_name(), current_peer());
+      return handle.release();
+    }
     if (server->store) {
       const ExportName name = parse_export_name(nbdkit_export_name());
       handle->connection = server->store->connect(name, current_peer(), handle->read_only);
@@ -256,13 +301,17 @@ void close(void* handle) { delete &handle_of(handle); }
 const char* export_description(void* handle) {
   return guarded(static_cast<const char*>(nullptr), [&]() -> const char* {
     if (!server->store) return nbdkit_strdup_intern(configuration.image.c_str());
+    if (handle_of(handle).channel) return nullptr;
     const auto image = server->store->catalogue().find_image(handle_of(handle).connection->image());
     if (!image || image->description.empty()) return nullptr;
     return nbdkit_strdup_intern(image->description.c_str());
   });
 }
 
-int64_t get_size(void* handle) { return static_cast<int64_t>(handle_of(handle).disk().size()); }
+int64_t get_size(void* handle) {
+  const Handle& it = handle_of(handle);
+  return static_cast<int64_t>(it.channel ? station_protocol::size : it.disk().size());
+}
 
 int block_size(void*, uint32_t* minimum, uint32_t* preferred, uint32_t* maximum) {
   *minimum = 1;
@@ -272,19 +321,24 @@ int block_size(void*, uint32_t* minimum, uint32_t* preferred, uint32_t* maximum)
 }
 
 int can_write(void* handle) { return handle_of(handle).read_only ? 0 : 1; }
-int yes(void*) { return 1; }
+// A control connection is read and written, and no more.
+int is_disk(void* handle) { return handle_of(handle).channel ? 0 : 1; }
 int no(void*) { return 0; }
-int can_fua(void*) { return NBDKIT_FUA_NATIVE; }
-int can_cache(void*) { return NBDKIT_CACHE_NATIVE; }
+int can_fua(void* handle) { return is_disk(handle) ? NBDKIT_FUA_NATIVE : NBDKIT_FUA_NONE; }
+int can_cache(void* handle) { return is_disk(handle) ? NBDKIT_CACHE_NATIVE : NBDKIT_CACHE_NONE; }
 
 int can_multi_conn(void* handle) {
   const auto& connection = handle_of(handle).connection;
-  return !connection || connection->multi_conn() ? 1 : 0;
+  return is_disk(handle) && (!connection || connection->multi_conn()) ? 1 : 0;
 }
 
 int pread(void* handle, void* buffer, uint32_t count, uint64_t offset, uint32_t) {
   return guarded(-1, [&] {
-    handle_of(handle).disk().read(buffer, count, offset);
+    const Handle& it = handle_of(handle);
+    if (it.channel)
+      it.channel->read(buffer, count, offset);
+    else
+      it.disk().read(buffer, count, offset);
     return 0;
   });
 }
@@ -292,7 +346,10 @@ int pread(void* handle, void* buffer, uint32_t count, uint64_t offset, uint32_t)
 int pwrite(void* handle, const void* buffer, uint32_t count, uint64_t offset, uint32_t flags) {
   return guarded(-1, [&] {
     const Handle& it = handle_of(handle);
-    it.disk().write(buffer, count, offset, (flags & NBDKIT_FLAG_FUA) != 0, it.gate());
+    if (it.channel)
+      it.channel->write(buffer, count, offset);
+    else
+      it.disk().write(buffer, count, offset, (flags & NBDKIT_FLAG_FUA) != 0, it.gate());
     return 0;
   });
 }
@@ -353,12 +410,14 @@ constexpr const char* help =
     "[backing=]URI     The same with the export of another NBD server.\n"
     "overlay=FOLDER    Where that overlay lies (default: $TMPDIR, or /var/tmp).\n"
     "store=FOLDER      Serve all images of a store; the export name says\n"
-    "                  IMAGE[:VERSION][@STATION[+SESSION]].\n"
+    "                  IMAGE[:VERSION][@STATION[+SESSION[.EPOCH]]].\n"
     "connections=N     To an NBD server that is a backing (default: 4).\n"
     "patience=SECONDS  How long requests wait for one that is away (default: for ever).\n"
     "memory=FOLDER     Of a station's store, as \"plydisk attach\" makes: where its layers in\n"
     "                  memory lie;\n"
-    "files=no          and that there are none in files.";
+    "files=no          and that there are none in files;\n"
+    "session=TOKEN, control=URI, control-image=NAME\n"
+    "                  how to talk to its server about the session.";
 
 void dump_plugin() {
   printf("plydisk_version=%s\n", PLYDISK_VERSION);
@@ -387,12 +446,12 @@ nbdkit_plugin make_plugin() {
   plugin.get_size = get_size;
   plugin.block_size = block_size;
   plugin.can_write = can_write;
-  plugin.can_flush = yes;
+  plugin.can_flush = is_disk;
   plugin.is_rotational = no;
-  plugin.can_trim = yes;
-  plugin.can_zero = yes;
-  plugin.can_fast_zero = yes;
-  plugin.can_extents = yes;
+  plugin.can_trim = is_disk;
+  plugin.can_zero = is_disk;
+  plugin.can_fast_zero = is_disk;
+  plugin.can_extents = is_disk;
   plugin.can_fua = can_fua;
   plugin.can_multi_conn = can_multi_conn;
   plugin.can_cache = can_cache;

@@ -181,13 +181,6 @@ class NbdBacking final : public Backing {
 
 }  // namespace
 
-bool is_nbd_uri(std::string_view text) {
-  static constexpr std::array<std::string_view, 4> schemes{"nbd://", "nbds://", "nbd+unix://",
-                                                           "nbds+unix://"};
-  return std::any_of(schemes.begin(), schemes.end(),
-                     [&](std::string_view scheme) { return text.starts_with(scheme); });
-}
-
 std::shared_ptr<Backing> open_nbd_backing(const std::string& uri, const NbdOptions& options) {
   return std::make_shared<NbdBacking>(uri, options);
 }

@@ -11,9 +11,9 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include "backing/backing.hpp"
+#include "backing/nbd_uri.hpp"
 
 namespace plydisk {
 
@@ -31,9 +31,6 @@ struct NbdOptions {
   // any more, since the process is to end or the thread's client is gone. Null: there always is.
   std::function<bool()> is_pointless;
 };
-
-// nbd://…, nbds://…, nbd+unix://…, nbds+unix://…
-bool is_nbd_uri(std::string_view text);
 
 // Throws Error: ETIMEDOUT, ECONNREFUSED and the like, if the server can't be reached now; EINVAL if
 // the export is empty.

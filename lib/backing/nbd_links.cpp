@@ -55,9 +55,7 @@ std::string NbdLinks::next_uri() {
   const auto milliseconds = static_cast<std::uint64_t>(now.tv_sec) * 1000 +
                             static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000;
   epoch_ = std::max(epoch_ + 1, milliseconds);
-  std::string uri = uri_;
-  return uri.insert(std::min(uri.find('?'), uri.size()),
-                    "+" + options_.session + "." + std::to_string(epoch_));
+  return with_export(uri_, export_of(uri_) + "+" + options_.session + "." + std::to_string(epoch_));
 }
 
 NbdLinks::GroupPtr NbdLinks::connect(std::chrono::milliseconds limit) {

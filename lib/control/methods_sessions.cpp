@@ -1,5 +1,6 @@
 #include "control/methods.hpp"
 #include "control/records.hpp"
+#include "store/names.hpp"
 
 namespace plydisk::methods {
 
@@ -24,7 +25,38 @@ json session_end(ControlService& service, const Params& params, const Progress&)
   return {{"session", session}, {"discarded", discard}};
 }
 
+namespace {
+
+// Copying what a station has to the server takes time.
+constexpr std::chrono::minutes station_limit{30};
+
+// A session whose station has layers of its own is redirected there, which tells the server. Null
+// for another session.
+json redirect_at_station(ControlService& service, const Params& params) {
+  if (service.stations() == nullptr) return nullptr;
+  const SessionStatus session = service.store().session(params.text("session"));
+  if (session.record.token.empty() || session.record.ended != 0) return nullptr;
+  const json answer =
+      service.stations()->ask({session.record.station, session.record.token}, "redirect",
+                              {{"image", session.record.image},
+                               {"writes", to_string(WritePlan(params.text("writes")))},
+                               {"carry", params.flag("carry")},
+                               {"force", params.flag("force")}},
+                              station_limit);
+  if (answer.contains("error")) {
+    const json& error = answer["error"];
+    throw Error(error.value("/data/errno"_json_pointer, EIO),
+                "station " + quote(session.record.station) + ": " + error.value("message", ""));
+  }
+  json result = answer.value("result", json::object());
+  result["session"] = session.record.id;
+  return result;
+}
+
+}  // namespace
+
 json redirect(ControlService& service, const Params& params, const Progress& progress) {
+  if (json result = redirect_at_station(service, params); !result.is_null()) return result;
   RedirectOptions options;
   options.carry = params.flag("carry");
   options.force = params.flag("force");

@@ -51,6 +51,7 @@ json image_json(Catalogue& catalogue, const ImageStatus& image) {
                         {"created", time_json(version.created)},
                         {"layers", version.layers}});
   return {{"name", record.name},
+          {"uuid", record.uuid},
           {"size", record.size},
           {"backing", record.backing},
           {"linked", record.linked},

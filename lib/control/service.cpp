@@ -59,8 +59,8 @@ const std::vector<Method>& method_table() {
 
 }  // namespace
 
-ControlService::ControlService(Store& store, Role role)
-    : store_(store), role_(role), started_(std::time(nullptr)) {}
+ControlService::ControlService(Store& store, Role role, StationHub* stations)
+    : store_(store), role_(role), stations_(stations), started_(std::time(nullptr)) {}
 
 json ControlService::call(const std::string& method, const json& params, const Progress& progress) {
   const auto& table = method_table();

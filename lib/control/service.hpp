@@ -34,6 +34,7 @@
 #include <string>
 
 #include "base/progress.hpp"
+#include "control/station_hub.hpp"
 #include "store/store.hpp"
 
 namespace plydisk {
@@ -42,8 +43,9 @@ namespace plydisk {
 class ControlService {
  public:
   enum class Role { server, command };
-  // `store` must outlive the service.
-  ControlService(Store& store, Role role);
+  // `store` must outlive the service, and so must `stations`, through which a server reaches them;
+  // null: it does not.
+  ControlService(Store& store, Role role, StationHub* stations = nullptr);
 
   // Throws RpcError for a method or params that are wrong, and what the store throws. `progress`
   // may throw: that cancels the work. It may be empty.
@@ -52,11 +54,13 @@ class ControlService {
 
   Store& store() { return store_; }
   Role role() const { return role_; }
+  StationHub* stations() { return stations_; }
   std::int64_t started() const { return started_; }
 
  private:
   Store& store_;
   const Role role_;
+  StationHub* const stations_;
   const std::int64_t started_;  // seconds since 1970
 };
 

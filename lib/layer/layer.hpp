@@ -126,7 +126,10 @@ class Layer {
   void freeze();
 
   // Bytes that the layer's files may take; 0: no limit. What they have already stays.
-  void set_limit(std::uint64_t bytes) noexcept { limit_.store(bytes); }
+  void set_limit(std::uint64_t bytes) noexcept {
+    limit_.store(bytes);
+    room_.store(0);
+  }
 
   // Bytes that the file system has allocated for the layer's files.
   std::uint64_t allocated() const;

@@ -21,6 +21,7 @@ CREATE TABLE meta(
 ) STRICT;
 
 CREATE TABLE image(
+  uuid TEXT NOT NULL UNIQUE CHECK(length(uuid) = 36 AND uuid NOT GLOB '*[^0-9a-f-]*'),
   name TEXT NOT NULL PRIMARY KEY
     CHECK(length(name) BETWEEN 1 AND 64 AND name NOT GLOB '*[^A-Za-z0-9._-]*'),
   size INTEGER NOT NULL CHECK(size > 0 AND size % 512 = 0),

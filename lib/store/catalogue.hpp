@@ -32,6 +32,7 @@ enum class StoreRole { server, station };
 
 struct ImageRecord {
   std::string name;
+  std::string uuid;  // at a station: the server's
   std::uint64_t size = 0;
   std::string backing;  // path of the backing, absolute, or relative to the store
   bool linked = false;  // the backing lies outside the store and is not ours to remove

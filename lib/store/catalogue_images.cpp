@@ -1,4 +1,5 @@
 // Images, their versions, and the layers of both.
+#include "base/uuid.hpp"
 #include "store/catalogue.hpp"
 #include "store/catalogue_rows.hpp"
 #include "store/names.hpp"
@@ -12,7 +13,7 @@ namespace {
 
 constexpr const char* select_images =
     "SELECT name, size, backing, linked, description, writes, created, published, backing_size, "
-    "backing_mtime_ns, backing_dirty FROM image ";
+    "backing_mtime_ns, backing_dirty, uuid FROM image ";
 
 ImageRecord read_image(const Statement& row) {
   ImageRecord image;
@@ -27,6 +28,7 @@ ImageRecord read_image(const Statement& row) {
   image.backing_size = static_cast<std::uint64_t>(row.integer(8));
   image.backing_mtime_ns = row.integer(9);
   image.backing_dirty = row.integer(10) != 0;
+  image.uuid = row.text(11);
   return image;
 }
 
@@ -93,10 +95,11 @@ void Catalogue::add_image(const ImageRecord& image) {
                             " already: choose another name, or remove it first");
   run(db_,
       "INSERT INTO image(name, size, backing, linked, description, writes, created, published, "
-      "backing_size, backing_mtime_ns, backing_dirty) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      "backing_size, backing_mtime_ns, backing_dirty, uuid) "
+      "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       image.name, image.size, image.backing, image.linked, image.description, image.writes,
       image.created, image.published, image.backing_size, image.backing_mtime_ns,
-      image.backing_dirty);
+      image.backing_dirty, image.uuid.empty() ? random_uuid() : image.uuid);
   run(db_, "INSERT INTO version(image, number, created) VALUES(?, 1, ?)", image.name,
       image.created);
   transaction.commit();
@@ -113,10 +116,11 @@ ImageRecord Catalogue::change_image(const std::string& name,
   rows::require_version(db_, name, image->published);
   run(db_,
       "UPDATE image SET size = ?, backing = ?, linked = ?, description = ?, writes = ?, "
-      "created = ?, published = ?, backing_size = ?, backing_mtime_ns = ?, backing_dirty = ? "
-      "WHERE name = ?",
+      "created = ?, published = ?, backing_size = ?, backing_mtime_ns = ?, backing_dirty = ?, "
+      "uuid = ? WHERE name = ?",
       image->size, image->backing, image->linked, image->description, image->writes, image->created,
-      image->published, image->backing_size, image->backing_mtime_ns, image->backing_dirty, name);
+      image->published, image->backing_size, image->backing_mtime_ns, image->backing_dirty,
+      image->uuid, name);
   transaction.commit();
   return *image;
 }

@@ -31,6 +31,10 @@ void StoreImpl::require_possible(Destination destination) const {
                               " is at the station; redirect a session that plydisk attached there");
     return;
   }
+  if (!options_.upstream && passes(destination) && destination != Destination::direct)
+    throw Error(ENOTSUP, std::string(to_string(destination)) +
+                             " is a destination of plydisk's own servers; to write to this one's "
+                             "export, use direct");
   if (destination == Destination::client_ram && options_.memory.empty())
     throw Error(EINVAL, "there is no folder in memory for client-ram");
   if (is_at_client(destination) && destination != Destination::client_ram && !options_.keeps_files)
@@ -38,10 +42,11 @@ void StoreImpl::require_possible(Destination destination) const {
                             " needs a folder on a disk of this station: attach with --dir FOLDER");
 }
 
-// What has been written to the server so far, and does not survive a boot, has no layer here. One
-// without sectors says so to those that are put on top.
-void StoreImpl::push_base(LiveSession& session) {
-  const LayerRecord record = new_layer(session, session.record.writes);
+// A layer without sectors, which says to those that are put on top of it that they lie on writes
+// to this destination. What has passed to the server so far has no layer at a station; and what
+// stations keep themselves has none at the server.
+void StoreImpl::push_marker(LiveSession& session, Destination destination) {
+  const LayerRecord record = new_layer(session, destination);
   const auto layer = create_layer(session, record);
   session.layers.push_back(record);
   try {
@@ -51,14 +56,22 @@ void StoreImpl::push_base(LiveSession& session) {
     remove_layers({record});
     throw;
   }
-  session.disk->change([&](Stack& stack, bool&) { stack.layers = {layer}; });
+  session.disk->change(
+      [&](Stack& stack, bool&) { stack.layers.insert(stack.layers.begin(), layer); });
+}
+
+// Tells the server, whose word counts, before anything is done here.
+void StoreImpl::tell_upstream(LiveSession& session, Destination destination, bool carry) {
+  if (!options_.upstream) return;
+  const bool above_volatile = surviving(session.layers) < session.layers.size();
+  options_.upstream->redirect(destination, above_volatile, carry);
 }
 
 // Opens a new layer on top. Returns the pause in milliseconds.
 double StoreImpl::push_layer(LiveSession& session, Destination destination) {
   if (session.begun && session.layers.empty() && is_station() && passes(session.record.writes) &&
       !is_persistent(session.record.writes))
-    push_base(session);
+    push_marker(session, session.record.writes);
   const Stack before = session.disk->stack();
   const LayerRecord record = new_layer(session, destination);
   const auto layer = create_layer(session, record);
@@ -75,10 +88,12 @@ double StoreImpl::push_layer(LiveSession& session, Destination destination) {
   }
   std::shared_ptr<Layer> unused;
   const bool direct = passes(destination);
+  const bool is_above_marker =
+      session.layers.size() > 1 &&
+      (is_station() ? session.layers.size() == 2 && session.layers.front().kind == "pass"
+                    : is_at_client(session.layers[session.layers.size() - 2].destination));
   const double pause = session.disk->change([&](Stack& stack, bool& is_direct) {
-    const bool is_base =
-        is_station() && stack.layers.size() == 1 && stack.layers.front()->kind() == LayerKind::pass;
-    if (!stack.layers.empty() && stack.layers.front()->empty() && !is_base) {
+    if (!stack.layers.empty() && stack.layers.front()->empty() && !is_above_marker) {
       unused = stack.layers.front();
       stack.layers.erase(stack.layers.begin());
     }
@@ -146,6 +161,7 @@ double StoreImpl::redirect_to_direct(LiveSession& session, const RedirectOptions
 // A station's writes go to its server: without a layer, unless there are others that they must be
 // read before, or what they lie on does not survive. Returns the pause in milliseconds.
 double StoreImpl::redirect_to_pass(LiveSession& session, Destination destination) {
+  tell_upstream(session, destination, false);
   start_direct(session);
   const Destination from = session.record.writes;
   if (session.begun && (!session.layers.empty() || !is_persistent(from)))
@@ -153,6 +169,62 @@ double StoreImpl::redirect_to_pass(LiveSession& session, Destination destination
   session.record.writes = destination;
   if (session.begun) save(session);
   return 0;
+}
+
+// Returns the pause in milliseconds. A station tells its server afterwards, since what was written
+// before may have gone there until now; and if the server is away, it is told when it is next asked
+// for something.
+double StoreImpl::redirect_to_layer(LiveSession& session, Destination destination) {
+  double pause = 0;
+  if (session.begun)
+    pause = push_layer(session, destination);
+  else
+    session.record.writes = destination;
+  try {
+    if (is_station()) tell_upstream(session, destination, false);
+  } catch (const Error& error) {
+    log("session " + session.record.id + ": the server does not know yet that writes go to " +
+        to_string(destination) + ": " + error.what());
+  }
+  return pause;
+}
+
+// At a server: what is different when the session's own station asks. True if all is done.
+bool StoreImpl::follow_station(LiveSession& session, const RedirectOptions& options,
+                               const RedirectResult& result) {
+  if (is_at_client(result.to)) {
+    if (result.from == result.to) return true;
+    session.record.writes = result.to;
+    session.news.push_back({std::time(nullptr), "redirected",
+                            std::string(to_string(result.from)) + " to " + to_string(result.to)});
+    if (result.from == Destination::direct) {
+      session.disk->stack().version->backing().flush();
+      end_direct(session.record.image);
+    }
+    session.saved ? save(session) : publish(session);
+    return true;
+  }
+  if (result.to == Destination::direct && session.record.plan.find(result.to) == nullptr)
+    throw Error(EACCES, "station " + quote(session.record.station) +
+                            " may not write to the image directly; allow it with: plydisk station "
+                            "set NAME --writes direct");
+  if (options.above_volatile && surviving(session.layers) == session.layers.size()) {
+    push_marker(session, Destination::client_ram);
+    // What takes the writes must be on top of it at once.
+    session.begun = true;
+    if (result.from != result.to) return false;
+    push_layer(session, result.to);
+    publish(session);
+    return true;
+  }
+  // It has been elsewhere, and nothing has come here since.
+  const bool goes_on = !options.carry && session.begun && !session.layers.empty() &&
+                       session.layers.back().destination == result.to &&
+                       session.layers.back().kind == "data";
+  if (!goes_on) return false;
+  session.record.writes = result.to;
+  save(session);
+  return true;
 }
 
 // The layer that takes the writes is full: the next destination of the plan takes its place. False
@@ -176,7 +248,7 @@ bool StoreImpl::move_on(LiveSession& session, const Layer* full) {
           {std::time(nullptr), "overflowed",
            std::string(to_string(from)) + " to " + to_string(step->destination)});
       passes(step->destination) ? redirect_to_pass(session, step->destination)
-                                : push_layer(session, step->destination);
+                                : redirect_to_layer(session, step->destination);
       publish(session);
       log(who + ", so writes go to " + to_string(step->destination) + " now");
       return true;
@@ -193,7 +265,7 @@ bool StoreImpl::move_on(LiveSession& session, const Layer* full) {
 RedirectResult StoreImpl::redirect(const std::string& name, const WritePlan& plan,
                                    const RedirectOptions& options, const Progress& progress) {
   const Destination destination = plan.first();
-  require_possible(destination);
+  if (!options.by_station) require_possible(destination);
   const SessionPtr session = live_session(name);
   if (!session)
     throw Error(EINVAL, "session " + quote(name) +
@@ -208,7 +280,9 @@ RedirectResult StoreImpl::redirect(const std::string& name, const WritePlan& pla
   result.from = session->record.writes;
   result.to = destination;
   const std::size_t news = session->news.size();
-  const WritePlan old_plan = std::exchange(session->record.plan, plan);
+  const WritePlan old_plan = session->record.plan;
+  // What a server's plan says of its station is the administrator's.
+  if (!options.by_station) session->record.plan = plan;
   try {
     redirect_locked(*session, options, progress, result);
   } catch (const Error& error) {
@@ -225,12 +299,37 @@ RedirectResult StoreImpl::redirect(const std::string& name, const WritePlan& pla
   return result;
 }
 
+// Moves what a station has itself to the server, and only then lets it become what survives: if the
+// station or the server is cut off halfway, none of it does.
+void StoreImpl::carry_to_server(LiveSession& session, const Progress& progress,
+                                RedirectResult& result) {
+  session.news.push_back({std::time(nullptr), "redirected",
+                          std::string(to_string(result.from)) + " to " + to_string(result.to)});
+  if (session.begun && !session.layers.empty()) {
+    result.pause_ms = redirect_to_pass(session, Destination::server_volatile);
+    publish(session);
+    result.carried = carry_into_backing(session, progress);
+    session.news.push_back(
+        {std::time(nullptr), "carried", std::to_string(result.carried) + " bytes"});
+  }
+  start_direct(session);
+  options_.upstream->redirect(result.to, false, true);
+  session.record.writes = result.to;
+  session.begun ? save(session) : publish(session);
+  session.told_full = false;
+  result.survives = true;
+}
+
 void StoreImpl::redirect_locked(LiveSession& session, const RedirectOptions& options,
                                 const Progress& progress, RedirectResult& result) {
   const Destination destination = result.to;
   const bool changes = result.from != destination;
+  if (options.by_station && follow_station(session, options, result)) return;
   // What an earlier session left is to be moved, so there must be a place to move it from.
   if (!session.begun && options.carry && !session.layers.empty()) begin_locked(session);
+  if (is_station() && options_.upstream && options.carry && passes(destination) &&
+      is_persistent(destination))
+    return carry_to_server(session, progress, result);
   if (changes) {
     session.news.push_back({std::time(nullptr), "redirected",
                             std::string(to_string(result.from)) + " to " + to_string(destination)});
@@ -238,10 +337,8 @@ void StoreImpl::redirect_locked(LiveSession& session, const RedirectOptions& opt
       result.pause_ms = redirect_to_pass(session, destination);
     else if (destination == Destination::direct)
       result.pause_ms = redirect_to_direct(session, options, progress);
-    else if (session.begun)
-      result.pause_ms = push_layer(session, destination);
     else
-      session.record.writes = destination;
+      result.pause_ms = redirect_to_layer(session, destination);
     if (result.from == Destination::direct && !is_station()) {
       session.disk->stack().version->backing().flush();
       end_direct(session.record.image);

@@ -22,6 +22,7 @@
 #include "base/progress.hpp"
 #include "store/catalogue.hpp"
 #include "store/names.hpp"
+#include "store/upstream.hpp"
 
 namespace plydisk {
 
@@ -35,6 +36,8 @@ struct StoreOptions {
   // -persistent.
   std::filesystem::path memory;
   bool keeps_files = true;
+  // Null if the server is not plydisk's, which can only be written directly.
+  std::shared_ptr<Upstream> upstream;
   std::function<void(const std::string&)> log;  // what an administrator should know; may be empty
   std::string boot_id;  // empty: the machine's; tests set it to play a reboot
   NbdOptions nbd;       // for images whose backing is another server's
@@ -72,6 +75,18 @@ struct LayerStatus {
 struct RedirectOptions {
   bool carry = false;  // first merge volatile layers down, so that everything survives
   bool force = false;  // `direct` while layers hold writes that the image then lacks
+  // At a server: the session's own station says so, which has layers of its own above; to one of
+  // the client's destinations is only noted then. `above_volatile`: some of those layers do not
+  // survive a boot, and so nothing that is written on top of them may.
+  bool by_station = false, above_volatile = false;
+};
+
+// What a station would get that connected now.
+struct Greeting {
+  ImageRecord image;
+  unsigned version = 1;
+  WritePlan plan = Destination::server_volatile;
+  std::string station;  // its name as the store knows it
 };
 
 struct RedirectResult {
@@ -104,6 +119,7 @@ class Store {
     bool link = false;
     std::string description;
     std::optional<WritePlan> writes;
+    std::string uuid;  // empty: a new one
   };
   virtual ImageStatus create_image(const NewImage& image, const Progress& progress) = 0;
   virtual std::vector<ImageStatus> images() = 0;
@@ -151,6 +167,10 @@ class Store {
   };
   // The images that this peer could connect to, as far as names and addresses decide it.
   virtual std::vector<ImageRecord> exports(const Peer& peer) = 0;
+  // Makes nothing. Throws Error as connect() would.
+  virtual Greeting greet(const ExportName& name, const Peer& peer) = 0;
+  // The id of the live session that a client has begun with this name's token. ENOENT.
+  virtual std::string session_with_token(const ExportName& name) = 0;
   // Creates nothing durable: the first write does. Throws Error with the reason for a refusal.
   virtual std::unique_ptr<Connection> connect(const ExportName& name, const Peer& peer,
                                               bool read_only) = 0;

@@ -246,7 +246,7 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
   record.peer = peer.address;
   record.boot = boot_id_;
   const Destination writes = plan.first();
-  require_possible(writes);
+  if (is_station()) require_possible(writes);
   record.writes = writes;
   record.plan = plan;
   record.started = std::time(nullptr);
@@ -262,6 +262,7 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
   if (writes == Destination::direct && session->disk->stack().version->has_layers())
     throw Error(EINVAL, "version " + std::to_string(version) + " of image " + quote(image.name) +
                             " has frozen layers, so there is nothing to write to directly");
+  if (is_station()) tell_upstream(*session, writes, false);
   // Now, so that what is wrong with the backing is told here, and not by the first write.
   if (passes(writes)) start_direct(*session);
   session->news.push_back({record.started, "started", std::string(to_string(writes))});
@@ -324,6 +325,43 @@ ExportName StoreImpl::full_name(ExportName name) {
   return name;
 }
 
+StoreImpl::Arrival StoreImpl::receive(const ExportName& name, const Peer& peer) {
+  const auto station = find_station(name, peer);
+  require_allowed(name, station, peer);
+  const std::string station_name = station ? station->name : name.station.value_or("");
+  std::optional<std::string> image_name;
+  if (!station_name.empty())
+    image_name = image_in_use(station_name, station ? station->image : std::nullopt, name.image);
+  const ImageRecord image = catalogue_.image(image_name ? *image_name : image_for(name, station));
+  WritePlan plan(catalogue_.parameter("default-writes"));
+  if (image.writes) plan = *image.writes;
+  if (station && station->writes) plan = *station->writes;
+  return {station_name, image, plan};
+}
+
+Greeting StoreImpl::greet(const ExportName& name, const Peer& peer) {
+  const std::lock_guard connect(connect_mutex_);
+  const auto [station, image, plan] = receive(name, peer);
+  Greeting greeting{image, image.published, plan, station};
+  // Layers that wait for the station lie on the version on which they were made.
+  if (!station.empty())
+    if (const auto session = catalogue_.session_of(station, image.name))
+      greeting.version = session->version;
+  if (name.version) greeting.version = *name.version;
+  catalogue_.version(image.name, greeting.version);  // must exist
+  return greeting;
+}
+
+std::string StoreImpl::session_with_token(const ExportName& name) {
+  const std::lock_guard lock(mutex_);
+  const auto session = find_live(name.station.value_or(""), name.image);
+  if (!session || session->finishing || !name.session || session->record.token != *name.session)
+    throw Error(ENOENT, "station " + quote(name.station.value_or("")) +
+                            " has no session on image " + quote(name.image) +
+                            " that began with this token");
+  return session->record.id;
+}
+
 std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& given, const Peer& peer,
                                                       bool read_only) {
   const ExportName name = full_name(given);
@@ -333,13 +371,7 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& given, c
       const std::lock_guard lock(mutex_);
       if (stopping_) throw Error(ESHUTDOWN, "the server is stopping");
     }
-    const auto station = find_station(name, peer);
-    require_allowed(name, station, peer);
-    const std::string station_name = station ? station->name : name.station.value_or("");
-    std::optional<std::string> image_name;
-    if (!station_name.empty())
-      image_name = image_in_use(station_name, station ? station->image : std::nullopt, name.image);
-    const ImageRecord image = catalogue_.image(image_name ? *image_name : image_for(name, station));
+    const auto [station_name, image, plan] = receive(name, peer);
     if (name.version) catalogue_.version(image.name, *name.version);  // must exist
 
     SessionPtr session;
@@ -382,10 +414,8 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& given, c
                                std::to_string(session->record.version) + " of image " +
                                quote(image.name));
     } else {
-      WritePlan plan(catalogue_.parameter("default-writes"));
-      if (image.writes) plan = *image.writes;
-      if (station && station->writes) plan = *station->writes;
-      if (is_at_client(plan.first()) && !is_station())
+      // A client with a token is plydisk's own.
+      if (is_at_client(plan.first()) && !is_station() && !name.session)
         throw Error(EINVAL, "the writes of station " + quote(station_name) + " go to " +
                                 to_string(plan.first()) +
                                 ", which is at the station and not for a plain NBD client; choose "

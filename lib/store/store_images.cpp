@@ -118,6 +118,7 @@ ImageStatus StoreImpl::create_image(const NewImage& image, const Progress& progr
 
   ImageRecord record;
   record.name = image.name;
+  record.uuid = image.uuid.empty() ? random_uuid() : image.uuid;
   record.description = image.description;
   record.writes = image.writes;
   record.created = std::time(nullptr);
@@ -235,6 +236,7 @@ ImageStatus StoreImpl::accept_image(const std::string& name) {
   const std::uint64_t size = open_backing(backing_of(record), options_.nbd)->size();
   return status_of(catalogue_.change_image(name, [&](ImageRecord& image) {
     image.size = size;
+    image.uuid = random_uuid();  // other data
     record_backing(image);
   }));
 }

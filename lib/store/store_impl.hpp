@@ -41,6 +41,8 @@ class StoreImpl final : public Store {
   std::vector<std::string> check_layer(const std::string& uuid) override;
   void stop() override;
   std::vector<ImageRecord> exports(const Peer& peer) override;
+  Greeting greet(const ExportName& name, const Peer& peer) override;
+  std::string session_with_token(const ExportName& name) override;
   std::unique_ptr<Connection> connect(const ExportName& name, const Peer& peer,
                                       bool read_only) override;
 
@@ -72,6 +74,13 @@ class StoreImpl final : public Store {
 
   // store_connect.cpp
   ExportName full_name(ExportName name);
+  // Who comes, and for which image.
+  struct Arrival {
+    std::string station;
+    ImageRecord image;
+    WritePlan plan;
+  };
+  Arrival receive(const ExportName& name, const Peer& peer);
   std::optional<StationRecord> find_station(const ExportName& name, const Peer& peer);
   static bool may_come_from(const StationRecord& station, const Peer& peer);
   bool lets_unknown_in(const Peer& peer);
@@ -135,8 +144,13 @@ class StoreImpl final : public Store {
   double push_layer(LiveSession& session, Destination destination);
   void require_possible(Destination destination) const;
   bool move_on(LiveSession& session, const Layer* full);
-  void push_base(LiveSession& session);
+  void push_marker(LiveSession& session, Destination destination);
+  bool follow_station(LiveSession& session, const RedirectOptions& options,
+                      const RedirectResult& result);
+  void carry_to_server(LiveSession& session, const Progress& progress, RedirectResult& result);
+  void tell_upstream(LiveSession& session, Destination destination, bool carry);
   double redirect_to_pass(LiveSession& session, Destination destination);
+  double redirect_to_layer(LiveSession& session, Destination destination);
   Destination destination_of_fold(const LiveSession& session, std::size_t first,
                                   std::size_t last) const;
   double redirect_to_direct(LiveSession& session, const RedirectOptions& options,

@@ -40,7 +40,7 @@ std::filesystem::path StoreImpl::layer_folder(const std::string& uuid) const {
 }
 
 std::filesystem::path StoreImpl::folder_for(const LayerRecord& record) const {
-  const bool in_memory = record.destination == Destination::client_ram;
+  const bool in_memory = is_station() && record.destination == Destination::client_ram;
   return (in_memory ? options_.memory : directory_ / "layers") / record.uuid;
 }
 
@@ -245,6 +245,13 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
     failure = std::current_exception();
   }
   if (was_direct) end_direct(session->record.image);
+  if (is_station() && options_.upstream) {
+    try {
+      options_.upstream->end_session();
+    } catch (const Error& error) {
+      log("session " + session->record.id + " has ended, but not at the server: " + error.what());
+    }
+  }
   {
     const std::lock_guard lock(mutex_);
     live_.erase(session->record.id);

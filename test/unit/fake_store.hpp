@@ -45,7 +45,7 @@ class FakeStore : public Store {
     record.writes = image.writes;
     record.created = 1738324800;
     catalogue_->add_image(record);
-    return status_of(record);
+    return status_of(catalogue_->image(record.name));
   }
   std::vector<ImageStatus> images() override {
     std::vector<ImageStatus> result;
@@ -111,6 +111,10 @@ class FakeStore : public Store {
     return faults;
   }
   void stop() override {}
+  Greeting greet(const ExportName&, const Peer&) override { throw Error(ENOTSUP, "no stations"); }
+  std::string session_with_token(const ExportName&) override {
+    throw Error(ENOTSUP, "no stations");
+  }
   std::vector<ImageRecord> exports(const Peer&) override { return catalogue_->images(); }
   std::unique_ptr<Connection> connect(const ExportName&, const Peer&, bool) override {
     throw Error(ENOTSUP, "nobody connects here");

@@ -18,7 +18,21 @@ namespace {
 
 constexpr std::uint64_t block = 4096;
 
+// A server that does what it is told and takes notes.
+class FakeServer : public Upstream {
+ public:
+  void redirect(Destination writes, bool above_volatile, bool carry) override {
+    if (refuses) throw Error(EACCES, "the server does not allow it");
+    told.push_back(std::string(to_string(writes)) + (above_volatile ? " above volatile" : "") +
+                   (carry ? " carry" : ""));
+  }
+  void end_session() override { told.push_back("end"); }
+  std::vector<std::string> told;
+  bool refuses = false;
+};
+
 struct Fixture {
+  std::shared_ptr<FakeServer> server = std::make_shared<FakeServer>();
   TemporaryDirectory directory;
   std::unique_ptr<Store> store;
   std::vector<std::string> log;
@@ -27,8 +41,8 @@ struct Fixture {
 
   Fixture() {
     std::filesystem::create_directory(memory());
-    const File server = File::open(server_file(), O_RDWR | O_CREAT);
-    server.truncate(64 << 20);
+    const File file = File::open(server_file(), O_RDWR | O_CREAT);
+    file.truncate(64 << 20);
     Store::init(path(), StoreRole::station);
     open("boot-1");
     Store::NewImage image;
@@ -49,6 +63,7 @@ struct Fixture {
     options.serve = true;
     options.memory = memory();
     options.keeps_files = keeps_files;
+    options.upstream = server;
     options.log = [this](const std::string& line) { log.push_back(line); };
     store = Store::open(path(), options);
   }
@@ -230,6 +245,8 @@ TEST_CASE_FIXTURE(Fixture, "at the end of the list the station is told that its 
   for (std::uint64_t i = 0; i < 200; ++i) put('o', 2000 + i);
   CHECK(get(2199) == 'o');
   CHECK(store->layers().size() == 1);
+  redirect("client-ram:1M");
+  CHECK(error_of([&] { put('p', 5000); }).code() == ENOSPC);
 }
 
 TEST_CASE_FIXTURE(Fixture, "carrying moves the station's writes to where they stay") {
@@ -255,6 +272,57 @@ TEST_CASE_FIXTURE(Fixture, "carrying moves the station's writes to where they st
   CHECK(get(1) == 'a');
   CHECK(get(2) == 'b');
   CHECK(std::filesystem::is_empty(memory()));
+}
+
+TEST_CASE_FIXTURE(Fixture, "the server is told where writes go, and what they lie on") {
+  attach("server-volatile");
+  put('v', 1);
+  redirect("client-persistent");
+  redirect("client-ram");
+  redirect("server-persistent");
+  CHECK(server->told ==
+        std::vector<std::string>{"server-volatile", "client-persistent above volatile",
+                                 "client-ram above volatile", "server-persistent above volatile"});
+  server->told.clear();
+  redirect("server-persistent", true);
+  CHECK(server->told ==
+        std::vector<std::string>{"server-volatile above volatile", "server-persistent carry"});
+  server->told.clear();
+  disk.reset();
+  store->end_session("pc", false);
+  CHECK(server->told == std::vector<std::string>{"end"});
+}
+
+TEST_CASE_FIXTURE(Fixture, "what the server refuses is not done") {
+  attach("client-ram");
+  put('m', 1);
+  server->refuses = true;
+  for (const char* remote : {"server-volatile", "server-persistent", "direct"})
+    CHECK(error_of([&] { redirect(remote); }).code() == EACCES);
+  CHECK(error_of([&] { redirect("server-persistent", true); }).code() == EACCES);
+  put('n', 2);
+  CHECK(writes() == Destination::client_ram);
+  CHECK_FALSE(has_word(at_server(2)));
+  CHECK(store->layers().size() == 1);
+  // It has no say in what stays at the station.
+  redirect("client-volatile");
+  CHECK(writes() == Destination::client_volatile);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a server of another make is written directly or not at all") {
+  server.reset();
+  open("boot-1");
+  set_writes("server-volatile");
+  CHECK(error_of([&] { connect(); }).code() == ENOTSUP);
+  attach("direct");
+  put('d', 1);
+  CHECK(at_server(1) == 'd');
+  CHECK(error_of([&] { redirect("server-persistent"); }).code() == ENOTSUP);
+  redirect("client-ram");
+  put('m', 1);
+  redirect("direct", true);
+  CHECK(at_server(1) == 'm');
+  CHECK(store->layers().empty());
 }
 
 TEST_CASE_FIXTURE(Fixture, "without a folder on a disk there are no files") {

@@ -1,0 +1,135 @@
+#include "control/server_link.hpp"
+
+#include <cstring>
+#include <vector>
+
+#include "backing/nbd_uri.hpp"
+#include "base/error.hpp"
+#include "control/protocol.hpp"
+#include "control/station_protocol.hpp"
+#include "store/names.hpp"
+
+namespace plydisk {
+
+using nlohmann::json;
+using namespace station_protocol;
+
+namespace {
+
+constexpr auto connect_limit = std::chrono::seconds(5);
+constexpr auto between_tries = std::chrono::milliseconds(500);
+
+std::string read_text(NbdConnection& connection, std::uint64_t offset) {
+  std::vector<char> text(longest_message);
+  const int error = connection.read(text.data(), text.size(), offset);
+  if (error == NbdConnection::lost) throw Error(ESHUTDOWN, "the server went away");
+  if (error != 0) throw_errno(error, "the server's control connection");
+  return {text.data(), ::strnlen(text.data(), text.size())};
+}
+
+}  // namespace
+
+std::string control_uri(const std::string& uri, const std::string& station,
+                        const std::string& token) {
+  return with_export(uri, std::string(export_prefix) + "@" + station + "+" + token);
+}
+
+ServerLink::ServerLink(std::string control_uri, std::string image)
+    : uri_(std::move(control_uri)), image_(std::move(image)) {}
+
+ServerLink::~ServerLink() {
+  stop();
+  if (listener_.joinable()) listener_.join();
+}
+
+ServerLink::Connection ServerLink::connect() {
+  if (stopping_.load()) throw Error(ESHUTDOWN, "the server is not asked any more");
+  return std::make_shared<NbdConnection>(uri_, connect_limit);
+}
+
+std::string ServerLink::exchange(const Connection& connection, const std::string& request) {
+  std::vector<std::byte> bytes(request.size() + 1);
+  std::memcpy(bytes.data(), request.data(), request.size());
+  const int error = connection->write({0, bytes.size(), bytes.data(), false});
+  if (error == NbdConnection::lost) throw Error(ESHUTDOWN, "the server went away");
+  if (error != 0) throw_errno(error, "the server's control connection");
+  return read_text(*connection, 0);
+}
+
+json ServerLink::call(const std::string& method, json params) {
+  const Connection connection = connect();
+  const json answer = json::parse(
+      exchange(connection, to_line({{"jsonrpc", "2.0"}, {"method", method}, {"params", params}})),
+      nullptr, false);
+  if (answer.is_object() && answer.contains("result")) return answer["result"];
+  if (!answer.is_object() || !answer.contains("error"))
+    throw Error(EPROTO, "the server's answer is not understood");
+  const json& error = answer["error"];
+  throw Error(error["data"]["errno"].get<int>(), error["message"].get<std::string>());
+}
+
+std::optional<json> ServerLink::hello(std::optional<unsigned> version) {
+  try {
+    // One that does not know the name, or anything of control connections.
+    if (read_text(*connect(), 0) != banner) return std::nullopt;
+  } catch (const Error& error) {
+    if (error.code() == ECONNREFUSED || error.code() == ETIMEDOUT) throw;
+    return std::nullopt;
+  }
+  json params{{"image", image_}};
+  if (version) params["version"] = *version;
+  return call("hello", params);
+}
+
+void ServerLink::redirect(Destination writes, bool above_volatile, bool carry) {
+  call("redirect", {{"image", image_},
+                    {"writes", to_string(writes)},
+                    {"above_volatile", above_volatile},
+                    {"carry", carry}});
+}
+
+void ServerLink::end_session() { call("end", {{"image", image_}}); }
+
+void ServerLink::listen(Handler handler) {
+  handler_ = std::move(handler);
+  listener_ = std::thread([this] { serve(); });
+}
+
+void ServerLink::stop() noexcept {
+  stopping_.store(true);
+  const std::lock_guard lock(mutex_);
+  if (const auto connection = listening_.lock()) connection->drop();
+}
+
+void ServerLink::serve() {
+  while (!stopping_.load()) {
+    try {
+      const Connection connection = connect();
+      {
+        const std::lock_guard lock(mutex_);
+        listening_ = connection;
+      }
+      while (!stopping_.load()) {
+        const std::string text = read_text(*connection, event_offset);
+        if (!text.empty()) answer(json::parse(text));
+      }
+    } catch (const std::exception&) {
+      // It is away, as the disk's own connections find, too.
+    }
+    for (auto waited = between_tries * 0; waited < between_tries && !stopping_.load();
+         waited += std::chrono::milliseconds(50))
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+}
+
+void ServerLink::answer(const json& request) {
+  json params{{"to", request.at("id")}};
+  try {
+    params["result"] = handler_(request.at("method").get<std::string>(), request.at("params"));
+  } catch (...) {
+    params["error"] = current_error_json();
+  }
+  call("answer", params);
+}
+
+}  // namespace plydisk

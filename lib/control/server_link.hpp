@@ -1,0 +1,60 @@
+// The station's end of the control connection to its server: see station_protocol.hpp.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "backing/nbd_connection.hpp"
+#include "store/upstream.hpp"
+
+namespace plydisk {
+
+// The URI of the control export beside this one, for a session's token.
+std::string control_uri(const std::string& uri, const std::string& station,
+                        const std::string& token);
+
+// Thread safety: all functions from any thread; construction, listen() and destruction by one.
+class ServerLink final : public Upstream {
+ public:
+  // Connects at each request. `image`: its name at the server.
+  ServerLink(std::string control_uri, std::string image);
+  ~ServerLink() override;
+
+  // What the server has for this station. Nothing if the server is not plydisk's. Throws Error with
+  // its refusal, or if it can't be reached.
+  std::optional<nlohmann::json> hello(std::optional<unsigned> version);
+  void redirect(Destination writes, bool above_volatile, bool carry) override;
+  void end_session() override;
+
+  // Carries out the server's requests from now on: `handler` gets the method and its params, and
+  // returns the result or throws Error.
+  using Handler = std::function<nlohmann::json(const std::string&, const nlohmann::json&)>;
+  void listen(Handler handler);
+  // Whoever waits for the server gets ESHUTDOWN.
+  void stop() noexcept;
+
+ private:
+  using Connection = std::shared_ptr<NbdConnection>;
+  Connection connect();
+  nlohmann::json call(const std::string& method, nlohmann::json params);
+  // With the connection known to stop(), and dropped when the network has gone silent.
+  std::string exchange(const Connection& connection, const std::string& request);
+  void serve();
+  void answer(const nlohmann::json& request);
+
+  const std::string uri_, image_;
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;  // protects the connection that is listened on
+  std::weak_ptr<NbdConnection> listening_;
+  Handler handler_;
+  std::thread listener_;
+};
+
+}  // namespace plydisk

@@ -1,0 +1,132 @@
+#include "control/station_channel.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "control/params.hpp"
+#include "control/protocol.hpp"
+#include "control/station_protocol.hpp"
+
+namespace plydisk {
+
+using nlohmann::json;
+using namespace station_protocol;
+
+namespace {
+
+// The server can't end as long as one waits.
+constexpr auto event_limit = std::chrono::seconds(1);
+
+ExportName parse_control_name(std::string_view text) {
+  ExportName name = parse_export_name(text.substr(export_prefix.size()));
+  if (!name.station || !name.session || !name.image.empty())
+    throw Error(EINVAL,
+                "a control connection is to \".control@STATION+TOKEN\", not to " + quote(text));
+  return name;
+}
+
+}  // namespace
+
+bool StationChannel::is_meant(std::string_view export_name) {
+  return export_name.starts_with(export_prefix);
+}
+
+StationChannel::StationChannel(Store& store, StationHub& hub, std::string_view export_name,
+                               Peer peer)
+    : store_(store),
+      hub_(hub),
+      name_(parse_control_name(export_name)),
+      peer_(std::move(peer)),
+      answer_(banner) {}
+
+ExportName StationChannel::session_name(const std::string& image) const {
+  require_valid_name("image", image);
+  ExportName name = name_;
+  name.image = image;
+  return name;
+}
+
+void StationChannel::write(const void* data, std::size_t length, std::uint64_t offset) {
+  if (offset != 0 || length > longest_message)
+    throw Error(EINVAL, "a request is at most 64 KiB long, and written at 0");
+  const auto* const text = static_cast<const char*>(data);
+  const json request = json::parse(text, text + ::strnlen(text, length), nullptr, false);
+  std::string answer;
+  try {
+    if (!request.is_object() || !request.contains("method") || !request["method"].is_string())
+      throw RpcError(rpc_code::invalid_request, EINVAL, "a request is an object with a method");
+    answer = to_line({{"jsonrpc", "2.0"}, {"id", nullptr}, {"result", carry_out(request)}});
+  } catch (...) {
+    answer = to_line(error_answer(nullptr, current_error_json()));
+  }
+  const std::lock_guard lock(mutex_);
+  answer_ = answer;
+}
+
+void StationChannel::read(void* buffer, std::size_t length, std::uint64_t offset) {
+  std::string text;
+  if (offset == event_offset) {
+    if (const auto request = hub_.next({*name_.station, *name_.session}, event_limit))
+      text = to_line(*request);
+  } else if (offset == 0) {
+    const std::lock_guard lock(mutex_);
+    text = answer_;
+  }
+  std::memset(buffer, 0, length);
+  std::memcpy(buffer, text.data(), std::min(length, text.size()));
+}
+
+json StationChannel::carry_out(const json& request) {
+  static const json none = json::object();
+  const json& params = request.contains("params") ? request["params"] : none;
+  const std::string& method = request["method"].get_ref<const std::string&>();
+  if (method == "hello") return hello(params);
+  if (method == "redirect") return redirect(params);
+  if (method == "end") return end(params);
+  if (method == "answer") return take_answer(params);
+  throw RpcError(rpc_code::unknown_method, ENOSYS, "stations have no method " + quote(method));
+}
+
+json StationChannel::hello(const json& given) {
+  const Params params("hello", given, {"image", "version"});
+  ExportName name = name_;
+  name.image = params.optional_text("image").value_or("");
+  if (!name.image.empty()) require_valid_name("image", name.image);
+  if (given.contains("version") && given["version"].is_number_unsigned())
+    name.version = given["version"].get<unsigned>();
+  const Greeting greeting = store_.greet(name, peer_);
+  return {{"station", greeting.station}, {"image", greeting.image.name},
+          {"uuid", greeting.image.uuid}, {"version", greeting.version},
+          {"size", greeting.image.size}, {"writes", to_string(greeting.plan)}};
+}
+
+json StationChannel::redirect(const json& given) {
+  const Params params("redirect", given, {"image", "writes", "above_volatile", "carry"});
+  const std::string id = store_.session_with_token(session_name(params.text("image")));
+  RedirectOptions options;
+  options.by_station = true;
+  options.above_volatile = params.flag("above_volatile");
+  options.carry = params.flag("carry");
+  const RedirectResult result = store_.redirect(id, parse_destination(params.text("writes")),
+                                                options, [](std::uint64_t, std::uint64_t) {});
+  return {{"writes", to_string(result.to)}};
+}
+
+json StationChannel::end(const json& given) {
+  const Params params("end", given, {"image"});
+  store_.end_session(store_.session_with_token(session_name(params.text("image"))), false);
+  return json::object();
+}
+
+json StationChannel::take_answer(const json& given) {
+  const Params params("answer", given, {"to", "result", "error"});
+  if (!given.contains("to") || !given["to"].is_number_unsigned())
+    throw RpcError(rpc_code::invalid_params, EINVAL, "answer: the field \"to\" is a number");
+  json answer = json::object();
+  for (const char* field : {"result", "error"})
+    if (given.contains(field)) answer[field] = given[field];
+  hub_.answer({*name_.station, *name_.session}, given["to"].get<std::uint64_t>(), answer);
+  return json::object();
+}
+
+}  // namespace plydisk

@@ -1,0 +1,41 @@
+// A station's control connection, at the server: see station_protocol.hpp.
+#pragma once
+
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "control/station_hub.hpp"
+#include "store/names.hpp"
+#include "store/store.hpp"
+
+namespace plydisk {
+
+// Thread safety: all functions from any thread.
+class StationChannel {
+ public:
+  // Whether this export's name asks for a control connection.
+  static bool is_meant(std::string_view export_name);
+  // Throws Error(EINVAL) for a name that has no station or token.
+  StationChannel(Store& store, StationHub& hub, std::string_view export_name, Peer peer);
+
+  void write(const void* data, std::size_t length, std::uint64_t offset);
+  void read(void* buffer, std::size_t length, std::uint64_t offset);
+
+ private:
+  nlohmann::json carry_out(const nlohmann::json& request);
+  nlohmann::json hello(const nlohmann::json& params);
+  nlohmann::json redirect(const nlohmann::json& params);
+  nlohmann::json end(const nlohmann::json& params);
+  nlohmann::json take_answer(const nlohmann::json& params);
+  ExportName session_name(const std::string& image) const;
+
+  Store& store_;
+  StationHub& hub_;
+  const ExportName name_;
+  const Peer peer_;
+  std::mutex mutex_;  // protects the answer
+  std::string answer_;
+};
+
+}  // namespace plydisk

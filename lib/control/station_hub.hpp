@@ -1,0 +1,54 @@
+// The stations that listen for requests of their server, and the requests that are under way.
+//
+// Thread safety: all functions from any thread.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+namespace plydisk {
+
+class StationHub {
+ public:
+  // What identifies a listener: the station's name and its session's token.
+  struct Listener {
+    std::string station, token;
+    auto operator<=>(const Listener&) const = default;
+  };
+
+  // Waits for the next request to this station; none after `limit`.
+  std::optional<nlohmann::json> next(const Listener& listener, std::chrono::milliseconds limit);
+  // Asks the station, and waits for its answer, {"result": …} or {"error": …}. Throws Error:
+  // EHOSTUNREACH if it does not listen, with nothing done; ETIMEDOUT if it does not answer.
+  nlohmann::json ask(const Listener& listener, const nlohmann::json& method,
+                     const nlohmann::json& params, std::chrono::milliseconds limit);
+  // What a station says to the request with this number; an unknown one is passed over.
+  void answer(const Listener& listener, std::uint64_t number, nlohmann::json answer);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Station {
+    std::deque<nlohmann::json> requests;
+    Clock::time_point heard;  // when it last listened
+    unsigned listening = 0;
+  };
+  struct Question {
+    Listener asked;
+    std::optional<nlohmann::json> answer;
+  };
+
+  std::mutex mutex_;  // protects all below
+  std::condition_variable changed_;
+  std::map<Listener, Station> stations_;
+  std::map<std::uint64_t, Question> questions_;
+  std::uint64_t last_number_ = 0;
+};
+
+}  // namespace plydisk

@@ -1,0 +1,28 @@
+// How a station's engine and its server talk besides the disk: over an NBD export of its own,
+// ".control@STATION+TOKEN", so that one port and one set-up of TLS serve both.
+//
+// A write at 0 is a request, JSON-RPC as in protocol.hpp; a read at 0 is its answer, or the banner
+// if there was no request yet. A read at `event_offset` waits for the next request of the server to
+// the station, and is empty after a while. Texts end with a NUL, and what lies behind is zeros.
+//
+//   hello     image, version*                        {station, image, uuid, version, size, writes}
+//   redirect  image, writes, above_volatile, carry   {writes}
+//   end       image                                  {}
+//   answer    to, result* or error*                  {}      what came of the server's request
+//
+// The server asks: redirect (writes, carry, force), as on its control socket.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace plydisk::station_protocol {
+
+inline constexpr std::string_view export_prefix = ".control";
+inline constexpr std::string_view banner = R"({"plydisk":1})";
+inline constexpr std::size_t longest_message = std::size_t{64} << 10;  // bytes
+inline constexpr std::uint64_t event_offset = std::uint64_t{1} << 20;
+inline constexpr std::uint64_t size = std::uint64_t{2} << 20;
+
+}  // namespace plydisk::station_protocol

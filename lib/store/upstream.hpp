@@ -1,0 +1,21 @@
+// What a station's store asks of the server that its image comes from.
+#pragma once
+
+#include "store/destination.hpp"
+
+namespace plydisk {
+
+// Thread safety: all functions from any thread. They throw Error: what the server refuses, in its
+// words; ETIMEDOUT or ESHUTDOWN if it is not reached.
+class Upstream {
+ public:
+  virtual ~Upstream() = default;
+  // The session's writes go to `writes` from now on. `above_volatile`: on top of layers here that
+  // do not survive a boot, so that what is written there must not either. `carry`: the server
+  // brings what it has of the session down into that destination, so that it survives.
+  virtual void redirect(Destination writes, bool above_volatile, bool carry) = 0;
+  // The station is done with the session.
+  virtual void end_session() = 0;
+};
+
+}  // namespace plydisk
