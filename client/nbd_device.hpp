@@ -45,10 +45,11 @@ class NbdDevice {
 
   // To be called after each connect, which sets the timeout back, and before the first request: the
   // kernel sends what a dead server left unanswered again only when the timer of `request_timer_ms`
-  // fires. Requests as large as the kernel allows, up to 32 MiB, which servers take.
+  // fires. Requests of up to 1 MiB: an nbdkit keeps a buffer of the largest for each of its
+  // threads, which with 32 MiB was more than small stations have.
   void set_queue_limits() const;
   static constexpr unsigned request_timer_ms = 2000;
-  static constexpr unsigned longest_request_kib = 32768;
+  static constexpr unsigned longest_request_kib = 1024;
 
   // One sentence for each use of the disk or a partition of it that a disconnection would break:
   // mounted file systems, swap, device mapper and the like, loop devices, processes that have it
