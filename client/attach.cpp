@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
@@ -10,7 +11,10 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <new>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "backing/nbd_backing.hpp"
 #include "base/error.hpp"
@@ -44,16 +48,18 @@ std::string store_name(const AttachedDisk& disk) {
   return name + "@" + disk.station;
 }
 
-unsigned free_device() {
+unsigned free_device(const std::set<unsigned>& skipped) {
   KernelNbd kernel;
   for (const auto& device : kernel.status())
-    if (!device.is_taken && !find_disk(NbdDevice(device.index).name())) return device.index;
+    if (!device.is_taken && !skipped.contains(device.index) &&
+        !find_disk(NbdDevice(device.index).name()))
+      return device.index;
   throw Error(EBUSY,
               "all devices of the kernel's NBD driver are in use; it makes more with: "
               "modprobe -r nbd && modprobe nbd nbds_max=64");
 }
 
-AttachedDisk make_record(const AttachOptions& options) {
+AttachedDisk make_record(const AttachOptions& options, const std::set<unsigned>& skipped) {
   if (!is_nbd_uri(options.uri))
     throw Error(EINVAL, quote(options.uri) +
                             " is not an NBD URI, such as nbd://server/image or "
@@ -67,7 +73,7 @@ AttachedDisk make_record(const AttachOptions& options) {
   disk.patience = options.patience;
   disk.keeps_files = !options.folder.empty();
   if (options.socket.empty()) {
-    disk.device = options.device ? *options.device : free_device();
+    disk.device = options.device ? *options.device : free_device(skipped);
     disk.name = NbdDevice(*disk.device).name();
     disk.socket = disk.folder() / "engine.sock";
   } else {
@@ -181,41 +187,75 @@ void pass_on(int signal) {
   if (supervised > 0) ::kill(supervised, signal);
 }
 
-void leave_terminal() {
+// What the caller has open is not to stay open with the disk.
+void leave_caller(int lock, int report) {
   ::setsid();
   if (::chdir("/") != 0) ::_exit(1);
   const int null = ::open("/dev/null", O_RDWR);
   for (const int fd : {0, 1, 2}) ::dup2(null, fd);
+  const int low = std::min(lock, report), high = std::max(lock, report);
+  const auto close_between = [](int after, int before) {
+    if (after + 1 < before)
+      ::close_range(static_cast<unsigned>(after + 1), static_cast<unsigned>(before - 1), 0);
+  };
+  close_between(2, low);
+  close_between(low, high);
+  ::close_range(static_cast<unsigned>(high + 1), ~0U, 0);
 }
 
-// In a process of its own: has a supervisor, and another one whenever that is killed.
+// The guardian's child; `report` is open as long as nothing was reported.
+[[noreturn]] void be_supervisor(const AttachedDisk& disk, const SupervisorLock& lock, bool resume,
+                                UniqueFd& report, std::atomic<bool>& is_ready) {
+  const auto tell = [&report](const json& text) {
+    const std::string line = text.dump(-1, ' ', false, json::error_handler_t::replace);
+    if (report && ::write(report.get(), line.data(), line.size()) > 0) report.reset();
+  };
+  try {
+    lock.note_pid();
+    supervise(disk, resume, [&] {
+      is_ready = true;
+      tell(json::object());
+    });
+    ::_exit(0);
+  } catch (const Error& error) {
+    tell({{"errno", error.code()}, {"message", error.what()}});
+  } catch (const std::exception& error) {
+    tell({{"errno", EIO}, {"message", error.what()}});
+  }
+  ::_exit(1);
+}
+
+// In a process of its own: has a supervisor, and another one whenever that has ended without the
+// disk.
 [[noreturn]] void guard(const AttachedDisk& disk, const SupervisorLock& lock, bool resume,
                         UniqueFd report) {
-  leave_terminal();
-  for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) ::signal(signal, pass_on);
+  leave_caller(lock.descriptor(), report.get());
+  survive_memory_shortage();
+  void* const shared = ::mmap(nullptr, sizeof(std::atomic<bool>), PROT_READ | PROT_WRITE,
+                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (shared == MAP_FAILED) ::_exit(1);
+  auto& is_ready = *new (shared) std::atomic<bool>(false);
+  sigset_t handled;
+  sigemptyset(&handled);
+  for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {
+    ::signal(signal, pass_on);
+    sigaddset(&handled, signal);
+  }
   while (true) {
+    // None gets lost before the child waits for them.
+    ::sigprocmask(SIG_BLOCK, &handled, nullptr);
     supervised = ::fork();
-    if (supervised < 0) ::_exit(1);
-    if (supervised == 0) {
-      try {
-        lock.note_pid();
-        supervise(disk, resume, [&] {
-          const std::string text = "{}";
-          if (report && ::write(report.get(), text.data(), text.size()) > 0) report.reset();
-        });
-        ::_exit(0);
-      } catch (const Error& error) {
-        const std::string text = json{{"errno", error.code()}, {"message", error.what()}}.dump(
-            -1, ' ', false, json::error_handler_t::replace);
-        if (report && ::write(report.get(), text.data(), text.size()) > 0) report.reset();
-        ::_exit(1);
-      }
-    }
+    if (supervised == 0) be_supervisor(disk, lock, resume, report, is_ready);
+    ::sigprocmask(SIG_UNBLOCK, &handled, nullptr);
     report.reset();
-    int status = 0;
-    while (::waitpid(supervised, &status, 0) < 0 && errno == EINTR) {
-    }
-    if (WIFEXITED(status)) ::_exit(WEXITSTATUS(status));
+    int status = W_EXITCODE(1, 0);
+    if (supervised > 0)
+      while (::waitpid(supervised, &status, 0) < 0 && errno == EINTR) {
+      }
+    supervised = 0;
+    if (status == 0 || !is_ready) ::_exit(status == 0 ? 0 : 1);
+    // What fails at once may do so again; being killed may not.
+    if (WIFEXITED(status)) ::sleep(1);
     resume = true;
   }
 }
@@ -250,6 +290,19 @@ void start(const AttachedDisk& disk, const SupervisorLock& lock, bool resume, bo
   ready(disk);
 }
 
+UniqueFd open_supervisor(const AttachedDisk& disk) {
+  // The number is that of one that was killed, until the next one has noted its own.
+  for (int tries = 100;; --tries) {
+    if (const int pid = SupervisorLock::holder(disk); pid > 0) {
+      UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+      pollfd ended{process.get(), POLLIN, 0};
+      if (process && ::poll(&ended, 1, 0) == 0) return process;
+    }
+    if (tries == 0) throw Error(ESRCH, "cannot reach the supervisor of " + disk.title());
+    ::usleep(50'000);
+  }
+}
+
 [[noreturn]] void already_attached(const AttachedDisk& disk) {
   throw Error(EBUSY, disk.title() + " is attached to " + disk.uri +
                          " already; detach it first with: plydisk detach " + disk.title());
@@ -277,31 +330,42 @@ std::string with_memory_limit(const std::string& text) {
 
 AttachedDisk attach(const AttachOptions& options,
                     const std::function<void(const AttachedDisk&)>& ready) {
-  AttachedDisk disk = make_record(options);
-  if (const auto known = find_disk(disk.title())) {
-    const auto lock = SupervisorLock::take(*known);
-    if (!lock || known->uri != disk.uri) already_attached(*known);
-    start(*known, *lock, true, options.foreground, ready);
-    return *known;
+  // Devices that other commands take at this moment.
+  std::set<unsigned> skipped;
+  while (true) {
+    AttachedDisk disk = make_record(options, skipped);
+    const bool may_be_another = disk.device && !options.device;
+    const auto known = find_disk(disk.title());
+    Origin origin;
+    if (!known) {
+      for (const auto& other : attached_disks())
+        if (other.uri == disk.uri && other.station == disk.station) already_attached(other);
+      origin = greet_server(disk, options);
+      std::filesystem::create_directories(run_folder());
+      std::filesystem::create_directory(disk.folder());
+      std::filesystem::permissions(disk.folder(), std::filesystem::perms::owner_all);
+    }
+    const auto lock = SupervisorLock::take(disk);
+    if (may_be_another && (known || !lock)) {
+      skipped.insert(*disk.device);
+      continue;
+    }
+    if (!lock || (known && known->uri != disk.uri)) already_attached(known ? *known : disk);
+    if (known) {
+      start(*known, *lock, true, options.foreground, ready);
+      return *known;
+    }
+    try {
+      mount_memory(disk);
+      prepare_store(disk, origin, options);
+      disk.save();
+      start(disk, *lock, false, options.foreground, ready);
+    } catch (...) {
+      remove_disk_folder(disk);
+      throw;
+    }
+    return disk;
   }
-  for (const auto& other : attached_disks())
-    if (other.uri == disk.uri && other.station == disk.station) already_attached(other);
-  const Origin origin = greet_server(disk, options);
-  std::filesystem::create_directories(run_folder());
-  std::filesystem::create_directory(disk.folder());
-  std::filesystem::permissions(disk.folder(), std::filesystem::perms::owner_all);
-  const auto lock = SupervisorLock::take(disk);
-  if (!lock) already_attached(disk);
-  try {
-    mount_memory(disk);
-    prepare_store(disk, origin, options);
-    disk.save();
-    start(disk, *lock, false, options.foreground, ready);
-  } catch (...) {
-    remove_disk_folder(disk);
-    throw;
-  }
-  return disk;
 }
 
 void detach(const AttachedDisk& disk, bool force) {
@@ -310,23 +374,25 @@ void detach(const AttachedDisk& disk, bool force) {
     std::string uses;
     for (const auto& use : device.uses()) uses += (uses.empty() ? "" : ", ") + use;
     if (!uses.empty()) throw Error(EBUSY, device.path() + " is in use: " + uses);
-    device.flush();
   }
-  std::error_code ignored;
-  std::filesystem::remove(disk.refusal(), ignored);
-  const int pid = SupervisorLock::holder(disk);
-  if (pid == 0) {
+  if (SupervisorLock::holder(disk) == 0) {
     const auto lock = SupervisorLock::take(disk);
     if (!lock) already_attached(disk);
-    return Supervisor(disk).detach(force);
+    if (force) return Supervisor(disk).detach_by_force();
+    // What is to be flushed needs an engine.
+    start_in_background(disk, *lock, true);
   }
-  const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (!process || ::kill(pid, force ? SIGUSR1 : SIGTERM) != 0)
-    throw_errno("cannot reach the supervisor of " + disk.title() + ", process " +
-                std::to_string(pid));
+  if (disk.device && !force) NbdDevice(*disk.device).flush();
+  std::error_code ignored;
+  std::filesystem::remove(disk.refusal(), ignored);
+  const UniqueFd process = open_supervisor(disk);
+  if (::syscall(SYS_pidfd_send_signal, process.get(), force ? SIGUSR1 : SIGTERM, nullptr, 0) != 0)
+    throw_errno("cannot reach the supervisor of " + disk.title());
   pollfd ended{process.get(), POLLIN, 0};
   while (::poll(&ended, 1, 50) == 0)
     if (std::filesystem::exists(disk.refusal())) throw Error(EBUSY, read_text_file(disk.refusal()));
+  if (find_disk(disk.title()))
+    throw Error(EINTR, "the supervisor of " + disk.title() + " was killed meanwhile: try again");
 }
 
 }  // namespace plydisk

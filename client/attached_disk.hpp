@@ -5,7 +5,7 @@
 //     disk.json          this record
 //     lock               flock'ed by the disk's supervisor; holds its pid
 //     engine.sock        the engine's Unix socket, if nobody asked for another path
-//     engine.pid         the engine's process
+//     engine.pid         flock'ed by the engine; holds its pid
 //     memory/            a tmpfs with the layers of client-ram
 //     store/             the station's store, unless it lies in the folder that the user gave
 //     log                what supervisor and engine say
@@ -69,6 +69,7 @@ class SupervisorLock {
   static int holder(const AttachedDisk& disk);
   // Writes down this process, which goes on with the lock of its parent.
   void note_pid() const;
+  int descriptor() const noexcept { return fd_.get(); }
 
  private:
   explicit SupervisorLock(UniqueFd fd) : fd_(std::move(fd)) {}

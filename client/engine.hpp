@@ -1,7 +1,11 @@
 // The process that does the work behind an attached disk: nbdkit with our plugin, over the
 // station's store, listening on a Unix socket of its own.
 //
-// It outlives the process that started it, and is found again by its process number.
+// It outlives the process that started it, and is found again by engine.pid: the engine holds a
+// lock on that file, which has its process number, so that there are never two. SIGTERM, SIGINT and
+// SIGHUP do not reach it, since it would answer what is under way with errors: it ends with its
+// disk. One of them is what nbdkit 1.32, in the foreground, asks for at its parent's death.
+//
 // Thread safety: one thread.
 #pragma once
 
@@ -20,19 +24,17 @@ class Engine {
 
   // Takes over the one that an earlier supervisor started. False if it does not run.
   bool adopt();
+  // Or adopts one that runs already.
   void start();
   // Readable once the process has ended; -1: there is none.
   int descriptor() const noexcept { return process_.get(); }
   bool is_running() const;
-  // Ends it: as it should be if it does so within `limit`, else at once.
+  // Ends it: in order if it does so within `limit`, else at once.
   void stop(std::chrono::milliseconds limit);
 
  private:
-  void reap() const;
-
   const AttachedDisk& disk_;
   UniqueFd process_;  // a pidfd
-  int pid_ = 0;
 };
 
 }  // namespace plydisk

@@ -209,9 +209,7 @@ void KernelNbd::disconnect(unsigned index) {
   const int error = request.send(requests_.get());
   if (error == EINVAL) throw Error(ENODEV, "the kernel has no " + path_of(index));
   if (error != 0) throw_refused(error, "cannot disconnect " + path_of(index));
-  // The kernel notices at the next open that the partitions have gone with the disk.
-  if (const NbdDevice device(index); !device.is_connected())
-    const UniqueFd opened(::open(device.path().c_str(), O_RDONLY | O_CLOEXEC));
+  NbdDevice(index).drop_partitions();
 }
 
 std::vector<KernelNbd::Status> KernelNbd::status() {

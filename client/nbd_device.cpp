@@ -128,6 +128,10 @@ void NbdDevice::scan_partitions() const {
   throw_errno("cannot read the partition table of " + path());
 }
 
+void NbdDevice::drop_partitions() const {
+  if (!is_connected()) const UniqueFd opened(::open(path().c_str(), O_RDONLY | O_CLOEXEC));
+}
+
 void NbdDevice::flush() const {
   const File disk = File::open(path(), O_RDONLY);
   disk.sync();

@@ -45,10 +45,11 @@ class NbdDevice {
 
   // To be called after each connect, which sets the timeout back, and before the first request: the
   // kernel sends what a dead server left unanswered again only when the timer of `request_timer_ms`
-  // fires. Requests as large as the kernel allows, up to 32 MiB, which servers take.
+  // fires. Requests of up to 1 MiB: an nbdkit keeps a buffer of the largest for each of its
+  // threads, which with 32 MiB was more than small stations have.
   void set_queue_limits() const;
   static constexpr unsigned request_timer_ms = 2000;
-  static constexpr unsigned longest_request_kib = 32768;
+  static constexpr unsigned longest_request_kib = 1024;
 
   // One sentence for each use of the disk or a partition of it that a disconnection would break:
   // mounted file systems, swap, device mapper and the like, loop devices, processes that have it
@@ -59,6 +60,9 @@ class NbdDevice {
   // Reads the partition table anew; partitions() has them when it returns. EBUSY if a partition is
   // in use, whose table then stays as it was.
   void scan_partitions() const;
+  // After a disconnection, once nobody has it open: the kernel notices at the next open that the
+  // partitions have gone with the disk. Does nothing to one that is connected.
+  void drop_partitions() const;
   // Writes what the kernel has cached, and forgets it. Before a disconnection.
   void flush() const;
 

@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <ctime>
 #include <fstream>
 #include <thread>
@@ -48,6 +49,20 @@ UniqueFd claim(const NbdDevice& device) {
 
 }  // namespace
 
+void survive_memory_shortage() {
+  // What is not allowed is done without. Only what is touched, since the stacks of threads that
+  // have ended are tens of megabytes; but all code, which must not be read from a disk that waits.
+  ::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long from = 0, to = 0;
+    if (line.find(" r-xp ") != line.npos && std::sscanf(line.c_str(), "%lx-%lx", &from, &to) == 2)
+      ::mlock(reinterpret_cast<const void*>(from), to - from);
+  }
+  ::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+  std::ofstream("/proc/self/oom_score_adj") << "-1000\n";
+}
+
 void mount_memory(const AttachedDisk& disk) {
   const auto folder = disk.memory();
   std::filesystem::create_directory(folder);
@@ -75,10 +90,7 @@ Supervisor::Supervisor(const AttachedDisk& disk) : disk_(disk) {
   ::sigprocmask(SIG_BLOCK, &watched, nullptr);
   signals_ = UniqueFd(::signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_) throw_errno("cannot wait for signals");
-  // It must not wait for memory that is to be freed by writing to this very disk.
-  ::mlockall(MCL_CURRENT | MCL_FUTURE);
-  ::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
-  std::ofstream("/proc/self/oom_score_adj") << "-1000\n";
+  survive_memory_shortage();
 }
 
 void Supervisor::log(const std::string& sentence) const {
@@ -119,7 +131,9 @@ void Supervisor::make_device() {
   try {
     device.set_queue_limits();
     device.scan_partitions();
-  } catch (...) {
+  } catch (const Error& error) {
+    // Whoever has a partition open by now, such as udev, has made the kernel read the table.
+    if (error.code() == EBUSY) return;
     kernel_->disconnect(*disk_.device);
     throw;
   }
@@ -143,17 +157,17 @@ void Supervisor::begin() {
 
 void Supervisor::resume() {
   if (disk_.device) kernel_.emplace();
-  if (!engine_.adopt()) engine_.start();
+  engine_.start();
   // Whether the link is alive can't be known; if it is, the kernel does not take another.
   link_lost_ = true;
   next_try_ = Clock::now();
   log("a new supervisor looks after " + disk_.title());
 }
 
-void Supervisor::detach(bool force) {
+void Supervisor::detach_by_force() {
   if (disk_.device) kernel_.emplace();
-  if (!engine_.adopt() && !force) engine_.start();
-  tear_down(force);
+  engine_.adopt();
+  tear_down(true);
 }
 
 void Supervisor::lose_link(const std::string& why) {
@@ -224,7 +238,7 @@ void Supervisor::try_to_detach(bool force) {
 void Supervisor::tear_down(bool force) {
   if (disk_.device) {
     const NbdDevice device(*disk_.device);
-    const UniqueFd claimed = force ? UniqueFd() : claim(device);
+    UniqueFd claimed = force ? UniqueFd() : claim(device);
     if (!force && !claimed) {
       std::string uses;
       for (const auto& use : device.uses()) uses += (uses.empty() ? ": " : ", ") + use;
@@ -234,6 +248,8 @@ void Supervisor::tear_down(bool force) {
     if (force) engine_.stop(std::chrono::milliseconds(0));
     if (link_ && force) ::shutdown(link_->socket.get(), SHUT_RDWR);
     kernel_->disconnect(*disk_.device);
+    claimed.reset();
+    device.drop_partitions();
   }
   end_session(force);
   engine_.stop(force ? std::chrono::milliseconds(0) : engine_limit);

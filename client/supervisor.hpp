@@ -27,7 +27,7 @@ class Supervisor {
   // Returns when the disk has been detached.
   void run();
   // Detaches a disk that has no supervisor any more.
-  void detach(bool force);
+  void detach_by_force();
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -54,6 +54,10 @@ class Supervisor {
   Clock::time_point next_try_;
   std::string last_failure_;
 };
+
+// For a process that a disk stands on: it must not wait for memory that is to be freed by writing
+// to that very disk, nor be killed for want of it. Forked processes inherit all but locked memory.
+void survive_memory_shortage();
 
 // Makes what a disk needs before its engine starts, and undoes it.
 void mount_memory(const AttachedDisk& disk);

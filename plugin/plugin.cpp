@@ -410,7 +410,7 @@ constexpr const char* help =
     "[backing=]URI     The same with the export of another NBD server.\n"
     "overlay=FOLDER    Where that overlay lies (default: $TMPDIR, or /var/tmp).\n"
     "store=FOLDER      Serve all images of a store; the export name says\n"
-    "                  IMAGE[:VERSION][@STATION[+SESSION[.EPOCH]]].\n"
+    "                  IMAGE[:VERSION][@STATION[+SESSION[.EPOCH[.r]]]].\n"
     "connections=N     To an NBD server that is a backing (default: 4).\n"
     "patience=SECONDS  How long requests wait for one that is away (default: for ever).\n"
     "memory=FOLDER     Of a station's store, as \"plydisk attach\" makes: where its layers in\n"

@@ -23,6 +23,8 @@ struct NbdOptions {
   // Of plydisk's own servers: a token that is put behind the export's name, IMAGE@STATION, with a
   // number that is higher for each new group of connections. Empty: the name stays as it is.
   std::string session;
+  // Whether something was written in this session before: the server must not begin another one.
+  bool resumes = false;
   // For the first connection, and for each attempt to get it back.
   std::chrono::milliseconds connect_limit{5000};
   // How long a request waits for a lost server before it fails; none: for ever.

@@ -30,12 +30,17 @@ bool NbdLinks::Group::is_unconfirmed() const noexcept {
                      [](const auto& connection) { return connection->is_unconfirmed(); });
 }
 
+bool NbdLinks::Group::is_lost() const noexcept {
+  return std::any_of(connections_.begin(), connections_.end(),
+                     [](const auto& connection) { return connection->is_lost(); });
+}
+
 void NbdLinks::Group::drop() const noexcept {
   for (const auto& connection : connections_) connection->drop();
 }
 
 NbdLinks::NbdLinks(const std::string& uri, const NbdOptions& options)
-    : uri_(uri), options_(options) {
+    : uri_(uri), options_(options), has_written_(options.resumes) {
   group_ = connect(options_.connect_limit);
   about_ = group_->mine().about();
   watcher_ = std::thread([this] { watch(); });
@@ -55,7 +60,8 @@ std::string NbdLinks::next_uri() {
   const auto milliseconds = static_cast<std::uint64_t>(now.tv_sec) * 1000 +
                             static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000;
   epoch_ = std::max(epoch_ + 1, milliseconds);
-  return with_export(uri_, export_of(uri_) + "+" + options_.session + "." + std::to_string(epoch_));
+  return with_export(uri_, export_of(uri_) + "+" + options_.session + "." + std::to_string(epoch_) +
+                               (has_written_.load() ? ".r" : ""));
 }
 
 NbdLinks::GroupPtr NbdLinks::connect(std::chrono::milliseconds limit) {
@@ -107,6 +113,7 @@ void NbdLinks::report_lost(const GroupPtr& group) const {
 
 bool NbdLinks::keep(const GroupPtr& group, std::uint64_t offset, std::uint64_t length,
                     std::vector<std::byte>&& data, bool may_punch) {
+  has_written_.store(true);
   const std::lock_guard lock(mutex_);
   if (group_ != group) return false;
   journal_.add(offset, length, std::move(data), may_punch);
@@ -205,7 +212,10 @@ void NbdLinks::watch() {
       if (stopping_ || group_ != group) continue;
       lock.unlock();
       looks = group->is_unconfirmed() ? looks + 1 : 0;
+      // The server is to know of the disk, also while nobody uses it.
+      if (group->is_lost()) report_lost(group);
       lock.lock();
+      if (!group_) continue;
       if (looks < silent_looks || group_ != group) continue;
     }
     looks = 0;

@@ -3,6 +3,7 @@
 // Thread safety: all functions from any thread; construction and destruction by one alone.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -30,6 +31,7 @@ class NbdLinks {
       return *connections_[thread_stripe() % connections_.size()];
     }
     bool is_unconfirmed() const noexcept;
+    bool is_lost() const noexcept;
     void drop() const noexcept;
 
    private:
@@ -76,6 +78,7 @@ class NbdLinks {
   const std::string uri_;
   const NbdOptions options_;
   NbdExport about_;
+  std::atomic<bool> has_written_;
   std::uint64_t epoch_ = 0;   // of the connections made last; changed by one thread alone
   mutable std::mutex mutex_;  // protects all below
   mutable std::condition_variable changed_;

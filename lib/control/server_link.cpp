@@ -57,7 +57,12 @@ std::string ServerLink::exchange(const Connection& connection, const std::string
 }
 
 json ServerLink::call(const std::string& method, json params) {
-  const Connection connection = connect();
+  Connection connection;
+  try {
+    connection = connect();
+  } catch (const Error& error) {
+    throw Error(ESHUTDOWN, error.what());
+  }
   const json answer = json::parse(
       exchange(connection, to_line({{"jsonrpc", "2.0"}, {"method", method}, {"params", params}})),
       nullptr, false);

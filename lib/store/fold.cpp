@@ -44,7 +44,10 @@ std::uint64_t StoreImpl::fold_layers(LiveSession& session, std::size_t first, st
   try {
     copied = fold(folded, *layer, progress);
     layer->settle();
-    if (has_pass_sectors(*layer)) record.kind = "mixed";
+    // At a station, also where what passed to the server left no sectors here.
+    const bool was_mixed = std::any_of(gone.begin(), gone.end(),
+                                       [](const LayerRecord& one) { return one.kind != "data"; });
+    if (has_pass_sectors(*layer) || (is_station() && was_mixed)) record.kind = "mixed";
     session.layers.erase(session.layers.begin() + static_cast<std::ptrdiff_t>(first),
                          session.layers.begin() + static_cast<std::ptrdiff_t>(last) + 1);
     session.layers.insert(session.layers.begin() + static_cast<std::ptrdiff_t>(first), record);
@@ -160,12 +163,8 @@ Destination StoreImpl::destination_of_fold(const LiveSession& session, std::size
                        session.layers.begin() + static_cast<std::ptrdiff_t>(last) + 1,
                        [&](const auto& layer) { return layer.destination == destination; });
   };
-  if (survives)
-    return has(Destination::client_persistent) ? Destination::client_persistent
-                                               : Destination::server_persistent;
-  for (const auto place : {Destination::client_volatile, Destination::client_ram})
-    if (has(place)) return place;
-  return Destination::server_volatile;
+  if (survives) return Destination::client_persistent;
+  return has(Destination::client_volatile) ? Destination::client_volatile : Destination::client_ram;
 }
 
 }  // namespace plydisk

@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t longest_name = 64;
 constexpr std::size_t longest_quote = 80;
+constexpr std::string_view resume_suffix = ".r";
 
 // By hand, since the C library's functions follow the locale.
 constexpr bool is_letter_or_digit(char c) {
@@ -124,7 +125,13 @@ ExportName parse_export_name(std::string_view text) {
     if (const auto plus = station.find('+'); plus != std::string_view::npos) {
       std::string_view session = station.substr(plus + 1);
       require_valid_name("session", session);
-      name.epoch = cut_epoch(session);
+      std::string_view first = session;
+      if (first.ends_with(resume_suffix)) first.remove_suffix(resume_suffix.size());
+      name.epoch = cut_epoch(first);
+      if (name.epoch) {
+        name.resumes = session.ends_with(resume_suffix);
+        session = first;
+      }
       name.session = session;
       station = station.substr(0, plus);
     }
@@ -147,6 +154,7 @@ std::string to_string(const ExportName& name) {
   if (name.station) text += "@" + *name.station;
   if (name.session) text += "+" + *name.session;
   if (name.epoch) text += "." + std::to_string(*name.epoch);
+  if (name.resumes) text += resume_suffix;
   return text;
 }
 

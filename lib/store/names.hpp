@@ -23,7 +23,7 @@ bool is_valid_name(std::string_view name);
 // `what` is "image", "station" or "session". Unprintable characters in the name are shown escaped.
 void require_valid_name(std::string_view what, std::string_view name);
 
-// IMAGE[:VERSION][@STATION[+SESSION[.EPOCH]]]
+// IMAGE[:VERSION][@STATION[+SESSION[.EPOCH[.r]]]]
 struct ExportName {
   std::string image;                // empty: the only image of the store
   std::optional<unsigned> version;  // from 1; none: the published one
@@ -31,6 +31,7 @@ struct ExportName {
   std::optional<std::string> session;  // a token that the client made, same grammar as a name
   // Of the client's connections: those of a lower one are not to write any more.
   std::optional<std::uint64_t> epoch;
+  bool resumes = false;  // the client has written in this session: it must not begin another one
 };
 // Throws Error(EINVAL). An empty text, and "@STATION", give an empty image.
 ExportName parse_export_name(std::string_view text);

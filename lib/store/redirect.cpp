@@ -1,5 +1,6 @@
 // Redirection: another destination for a live session's writes, without disturbing its station.
 #include <algorithm>
+#include <array>
 #include <ctime>
 
 #include "base/error.hpp"
@@ -63,8 +64,17 @@ void StoreImpl::push_marker(LiveSession& session, Destination destination) {
 // Tells the server, whose word counts, before anything is done here.
 void StoreImpl::tell_upstream(LiveSession& session, Destination destination, bool carry) {
   if (!options_.upstream) return;
-  const bool above_volatile = surviving(session.layers) < session.layers.size();
-  options_.upstream->redirect(destination, above_volatile, carry);
+  // What is carried lies on nothing that is left behind.
+  const bool above_volatile = !carry && surviving(session.layers) < session.layers.size();
+  try {
+    options_.upstream->redirect(destination, above_volatile, carry);
+  } catch (const Error& error) {
+    if (error.code() != ENOENT) throw;
+    // The server has started anew, and this disk has not been back yet: a request brings it there.
+    std::array<std::byte, sector_size> sector{};
+    session.disk->stack().version->backing().read(sector.data(), sector.size(), 0);
+    options_.upstream->redirect(destination, above_volatile, carry);
+  }
 }
 
 // Opens a new layer on top. Returns the pause in milliseconds.
@@ -88,10 +98,11 @@ double StoreImpl::push_layer(LiveSession& session, Destination destination) {
   }
   std::shared_ptr<Layer> unused;
   const bool direct = passes(destination);
+  // One that the other end takes for a place of volatile writes stays, written to or not.
   const bool is_above_marker =
-      session.layers.size() > 1 &&
-      (is_station() ? session.layers.size() == 2 && session.layers.front().kind == "pass"
-                    : is_at_client(session.layers[session.layers.size() - 2].destination));
+      session.layers.size() > 1 && [&, below = session.layers[session.layers.size() - 2]] {
+        return is_station() ? !is_persistent(below.destination) : is_at_client(below.destination);
+      }();
   const double pause = session.disk->change([&](Stack& stack, bool& is_direct) {
     if (!stack.layers.empty() && stack.layers.front()->empty() && !is_above_marker) {
       unused = stack.layers.front();
@@ -299,6 +310,31 @@ RedirectResult StoreImpl::redirect(const std::string& name, const WritePlan& pla
   return result;
 }
 
+// Layers can't be made to survive at both ends in one step, and half of them must not.
+void StoreImpl::require_may_carry(const LiveSession& session, Destination destination) const {
+  const auto& layers = session.layers;
+  if (passes(destination)) {
+    if (std::any_of(layers.begin(), layers.end(), [](const auto& layer) {
+          return is_at_client(layer.destination) && is_persistent(layer.destination);
+        }))
+      throw Error(ENOTSUP,
+                  "the station has persistent layers of its own, which can't be moved to the "
+                  "server; to keep all of them at the station, use client-persistent --carry");
+    return;
+  }
+  const auto from = layers.begin() + static_cast<std::ptrdiff_t>(surviving(layers));
+  const bool is_at_server =
+      layers.empty() ? session.begun && !is_at_client(session.record.writes) &&
+                           !is_persistent(session.record.writes)
+                     : std::any_of(from, layers.end(), [](const auto& layer) {
+                         return !is_at_client(layer.destination) || layer.kind == "mixed";
+                       });
+  if (is_at_server)
+    throw Error(ENOTSUP,
+                "the server has writes of this session that do not survive, and they can't be "
+                "kept at the station; to keep all of them there, use server-persistent --carry");
+}
+
 // Moves what a station has itself to the server, and only then lets it become what survives: if the
 // station or the server is cut off halfway, none of it does.
 void StoreImpl::carry_to_server(LiveSession& session, const Progress& progress,
@@ -313,7 +349,7 @@ void StoreImpl::carry_to_server(LiveSession& session, const Progress& progress,
         {std::time(nullptr), "carried", std::to_string(result.carried) + " bytes"});
   }
   start_direct(session);
-  options_.upstream->redirect(result.to, false, true);
+  tell_upstream(session, result.to, true);
   session.record.writes = result.to;
   session.begun ? save(session) : publish(session);
   session.told_full = false;
@@ -327,6 +363,8 @@ void StoreImpl::redirect_locked(LiveSession& session, const RedirectOptions& opt
   if (options.by_station && follow_station(session, options, result)) return;
   // What an earlier session left is to be moved, so there must be a place to move it from.
   if (!session.begun && options.carry && !session.layers.empty()) begin_locked(session);
+  if (is_station() && options.carry && is_persistent(destination))
+    require_may_carry(session, destination);
   if (is_station() && options_.upstream && options.carry && passes(destination) &&
       is_persistent(destination))
     return carry_to_server(session, progress, result);

@@ -188,13 +188,23 @@ std::string StoreImpl::new_session_id() {
   }
 }
 
-StoreImpl::SessionPtr StoreImpl::make_live(SessionRecord record, std::vector<LayerRecord> layers) {
+// Whether a station's session has, as far as is known here, written to its server.
+bool StoreImpl::has_passed(const LiveSession& session) const {
+  return is_station() && (passes(session.record.writes) ||
+                          std::ranges::any_of(session.layers, [](const LayerRecord& layer) {
+                            return !is_at_client(layer.destination) || layer.kind == "mixed";
+                          }));
+}
+
+StoreImpl::SessionPtr StoreImpl::make_live(SessionRecord record, std::vector<LayerRecord> layers,
+                                           bool goes_on) {
   auto session = std::make_shared<LiveSession>();
   session->anonymous = record.station.empty();
   session->record = std::move(record);
   session->layers = std::move(layers);
   Stack stack;
-  stack.version = open_version(catalogue_.image(session->record.image), session->record.version);
+  stack.version = open_version(catalogue_.image(session->record.image), session->record.version,
+                               goes_on && has_passed(*session));
   for (auto layer = session->layers.rbegin(); layer != session->layers.rend(); ++layer)
     stack.layers.push_back(
         open_layer(*layer, stack.version->shared_backing(), limit_for(*session, *layer)));
@@ -207,7 +217,7 @@ StoreImpl::SessionPtr StoreImpl::make_live(SessionRecord record, std::vector<Lay
 }
 
 StoreImpl::SessionPtr StoreImpl::resume(const SessionRecord& record) {
-  auto session = make_live(record, catalogue_.session_layers(record.id));
+  auto session = make_live(record, catalogue_.session_layers(record.id), true);
   session->saved = true;
   session->news.push_back({std::time(nullptr), "resumed", ""});
   begin_writing(*session);
@@ -257,7 +267,7 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
                            ", which the image would lack; let it write to server-persistent and "
                            "move them with: plydisk redirect " +
                            image.name + "@" + station + " direct --carry");
-  auto session = make_live(record, std::move(layers));
+  auto session = make_live(record, std::move(layers), false);
   session->saved = saved;
   if (writes == Destination::direct && session->disk->stack().version->has_layers())
     throw Error(EINVAL, "version " + std::to_string(version) + " of image " + quote(image.name) +
@@ -404,6 +414,8 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& given, c
       lock.unlock();
       if (name.session && session->record.token != *name.session &&
           !session->record.token.empty()) {
+        if (name.resumes)
+          throw Error(ESTALE, "station " + quote(station_name) + " has booted again since");
         // The same station with a new token has booted again.
         connect.unlock();
         finish(session, End::now, false, "the station has booted again");
@@ -413,6 +425,9 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& given, c
         throw Error(EBUSY, "station " + quote(station_name) + " is using version " +
                                std::to_string(session->record.version) + " of image " +
                                quote(image.name));
+    } else if (name.resumes) {
+      throw Error(ESTALE, "the session in which station " + quote(station_name) +
+                              " has written has ended; what it wrote does not fit another one");
     } else {
       // A client with a token is plydisk's own.
       if (is_at_client(plan.first()) && !is_station() && !name.session)

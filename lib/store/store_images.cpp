@@ -241,7 +241,8 @@ ImageStatus StoreImpl::accept_image(const std::string& name) {
   }));
 }
 
-std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image, unsigned number) {
+std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image, unsigned number,
+                                                       bool resumes) {
   check_backing(image);
   const auto key = std::make_pair(image.name, number);
   std::shared_ptr<Backing> backing;
@@ -251,7 +252,11 @@ std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image,
       return known->second.version;
     backing = backings_[image.name].lock();
   }
-  if (!backing) backing = open_backing(backing_of(image), options_.nbd);
+  if (!backing) {
+    NbdOptions nbd = options_.nbd;
+    nbd.resumes = resumes;
+    backing = open_backing(backing_of(image), nbd);
+  }
   if (backing->size() != image.size)
     throw Error(EUCLEAN,
                 "the backing of image " + quote(image.name) + " has another size than the image");

@@ -69,7 +69,9 @@ class StoreImpl final : public Store {
   // Throws if the backing is missing, smaller than it was, or changed behind our back.
   void check_backing(const ImageRecord& image) const;
   void record_backing(ImageRecord& image) const;
-  std::shared_ptr<const Version> open_version(const ImageRecord& image, unsigned number);
+  // `resumes`: a session that has written to the backing, if that is a server's.
+  std::shared_ptr<const Version> open_version(const ImageRecord& image, unsigned number,
+                                              bool resumes);
   ImageStatus status_of(const ImageRecord& image);
 
   // store_connect.cpp
@@ -97,7 +99,9 @@ class StoreImpl final : public Store {
   SessionPtr resume(const SessionRecord& record);
   SessionPtr start(const ImageRecord& image, unsigned version, const std::string& station,
                    const WritePlan& plan, const ExportName& name, const Peer& peer);
-  SessionPtr make_live(SessionRecord record, std::vector<LayerRecord> layers);
+  bool has_passed(const LiveSession& session) const;
+  // `goes_on`: it is the session that it was.
+  SessionPtr make_live(SessionRecord record, std::vector<LayerRecord> layers, bool goes_on);
   static void require_same_peer(const LiveSession& session, const Peer& peer);
   static bool is_newer(const LiveSession& session, const ExportName& name);
   bool join(const SessionPtr& session, const ExportName& name, const Peer& peer);
@@ -147,6 +151,7 @@ class StoreImpl final : public Store {
   void push_marker(LiveSession& session, Destination destination);
   bool follow_station(LiveSession& session, const RedirectOptions& options,
                       const RedirectResult& result);
+  void require_may_carry(const LiveSession& session, Destination destination) const;
   void carry_to_server(LiveSession& session, const Progress& progress, RedirectResult& result);
   void tell_upstream(LiveSession& session, Destination destination, bool carry);
   double redirect_to_pass(LiveSession& session, Destination destination);

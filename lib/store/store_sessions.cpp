@@ -225,7 +225,13 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
     // The layer has stopped; what it could not save, its map has until the machine goes down.
   }
   opened.clear();
-  session->disk->change([](Stack& stack, bool&) { stack.layers.clear(); });
+  // At a station the connection to the server goes, too: it was this session's.
+  session->disk->change([this](Stack& stack, bool&) {
+    if (is_station())
+      stack = {};
+    else
+      stack.layers.clear();
+  });
 
   std::vector<LayerRecord> doomed(session->layers.begin() + static_cast<std::ptrdiff_t>(kept),
                                   session->layers.end());
@@ -245,11 +251,18 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
     failure = std::current_exception();
   }
   if (was_direct) end_direct(session->record.image);
+  if (is_station()) {
+    // Else it would come back to the server, and begin a session there.
+    const std::lock_guard lock(mutex_);
+    versions_.clear();
+  }
   if (is_station() && options_.upstream) {
     try {
       options_.upstream->end_session();
     } catch (const Error& error) {
-      log("session " + session->record.id + " has ended, but not at the server: " + error.what());
+      // ENOENT: it never began there.
+      if (error.code() != ENOENT)
+        log("session " + session->record.id + " has ended, but not at the server: " + error.what());
     }
   }
   {

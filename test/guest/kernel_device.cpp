@@ -221,7 +221,7 @@ void test_basic() {
   expect(device.backend() == "memory", "its backend");
   expect(read(queue / "logical_block_size") == "512", "its block size");
   expect(read(queue / "io_timeout") == "2000", "the timer of its requests");
-  expect(read(queue / "max_sectors_kb") == "32768", "the size of its requests");
+  expect(read(queue / "max_sectors_kb") == "1024", "the size of its requests");
   expect(read(queue / "write_cache") == "write back", "its cache");
   expect(read(queue / "fua") == "1", "its FUA");
   DiskLoad load(device.path(), disk_size);

@@ -3,6 +3,7 @@
 #   serve NBDKIT_ARGUMENT…     starts nbdkit on a free port of 127.0.0.1: $server_port, $server_pid
 #   stop_server, kill_server   ends it; the latter gives it no time to tidy up
 #   new_store, serve_store     the same with the plydisk plugin and a store at $store
+#   serve_store_again          at the port that the last one had
 #   plydisk VERB…              the command on that store
 # shellcheck shell=bash disable=SC2154,SC2034
 
@@ -11,24 +12,32 @@ server_port=
 store=
 plugin=$PLYDISK_BUILD/plugin/nbdkit-plydisk-plugin.so
 
+# serve_at PORT NBDKIT_ARGUMENT…: returns 1 if something else has the port.
+serve_at() {
+  local pidfile=$work/nbdkit.pid log=$work/nbdkit.log
+  server_port=$1
+  shift
+  rm -f "$pidfile"
+  nbdkit --foreground --exit-with-parent --pidfile "$pidfile" --ipaddr 127.0.0.1 \
+    --port "$server_port" "$@" < /dev/null >> "$log" 2>&1 &
+  server_pid=$!
+  while is_running "$server_pid" && [[ ! -s $pidfile ]]; do sleep 0.1; done
+  if [[ -s $pidfile ]]; then
+    cleanup_pids=("$server_pid")
+    return
+  fi
+  wait "$server_pid" || true
+  tail -n 1 "$log" | grep -q 'Address already in use' || fail 'nbdkit does not start'
+  return 1
+}
+
 serve() {
-  local attempt pidfile=$work/nbdkit.pid log=$work/nbdkit.log
+  local attempt
   for attempt in {1..20}; do
     # Below the range from which the system takes ports for outgoing connections.
-    server_port=$((20000 + SRANDOM % 10000))
-    rm -f "$pidfile"
-    nbdkit --foreground --exit-with-parent --pidfile "$pidfile" --ipaddr 127.0.0.1 \
-      --port "$server_port" "$@" < /dev/null >> "$log" 2>&1 &
-    server_pid=$!
-    while is_running "$server_pid" && [[ ! -s $pidfile ]]; do sleep 0.1; done
-    if [[ -s $pidfile ]]; then
-      cleanup_pids=("$server_pid")
-      return
-    fi
-    wait "$server_pid" || true
-    grep -q 'Address already in use' "$log" || break
+    serve_at $((20000 + SRANDOM % 10000)) "$@" && return
   done
-  fail "nbdkit does not start (attempt $attempt)"
+  fail "nbdkit finds no port (attempt $attempt)"
 }
 
 stop_server() {
@@ -57,6 +66,8 @@ new_store() {
 }
 
 serve_store() { serve "$plugin" "store=$store"; }
+# At the port that it had.
+serve_store_again() { serve_at "$server_port" "$plugin" "store=$store"; }
 
 # session_field IMAGE@STATION FIELD: prints the field of that session, or nothing if there is none.
 session_field() {

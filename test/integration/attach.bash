@@ -39,7 +39,8 @@ has_supervisor() { [[ $(disk_field state) == attached ]]; }
 no_engine() { ! pgrep -f "unix $disk_socket" > /dev/null; }
 
 force_detach() {
-  [[ ! -e $disk_socket ]] || plydisk detach --force "$disk_socket" > /dev/null 2>&1
+  [[ -z $(ls "$PLYDISK_RUN" 2> /dev/null) ]] ||
+    plydisk detach --force "$disk_socket" > /dev/null 2>&1
 }
 cleanup_fn force_detach
 keep_log() { cat "$PLYDISK_RUN"/*/log > "$work/disk.log" 2> /dev/null; }

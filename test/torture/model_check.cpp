@@ -7,6 +7,9 @@
 // sectors, so that neighbours read-modify-write the same sector; another thread redirects
 // meanwhile.
 //
+// The engine is a server's store, or with --station a station's, whose image is the export of a
+// real server, which is killed now and then: what both keep must fit together.
+//
 //   model_check --seed N --rounds N     a failure prints the seed that repeats it
 #include <fcntl.h>
 
@@ -22,8 +25,10 @@
 
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "control/server_link.hpp"
 #include "options.hpp"
 #include "scratch.hpp"
+#include "server_process.hpp"
 #include "stack/disk.hpp"
 #include "store/store.hpp"
 
@@ -38,21 +43,40 @@ constexpr std::uint64_t region_size = 10007;  // a prime: borders lie anywhere i
 
 std::uint64_t below(Random& random, std::uint64_t limit) { return random() % limit; }
 
+constexpr const char* token = "0123456789abcdef";
+
+void add_image_and_station(Store& store, const std::string& from) {
+  Store::NewImage image;
+  image.name = "img";
+  image.from = from;
+  image.link = true;
+  store.create_image(image, {});
+  StationRecord station;
+  station.name = "pc";
+  station.writes = Destination::server_volatile;
+  store.catalogue().add_station(station);
+}
+
 class Checker {
  public:
-  Checker(const std::filesystem::path& folder, std::uint64_t seed)
-      : folder_(folder), random_(seed), flat_(disk_size), survivor_(disk_size) {
+  Checker(const std::filesystem::path& folder, std::uint64_t seed, bool station)
+      : folder_(folder),
+        is_station_(station),
+        random_(seed),
+        flat_(disk_size),
+        survivor_(disk_size) {
     make_backing();
-    Store::init(folder / "store");
+    std::string from = (folder / "backing").string();
+    if (is_station_) {
+      Store::init(folder / "server");
+      add_image_and_station(*Store::open(folder / "server"), from);
+      server_ = std::make_unique<torture::ServerProcess>(folder / "server");
+      std::filesystem::create_directory(folder / "memory");
+      from = uri();
+    }
+    Store::init(folder / "store", is_station_ ? StoreRole::station : StoreRole::server);
     open_store();
-    Store::NewImage image;
-    image.name = "img";
-    image.from = (folder / "backing").string();
-    image.link = true;
-    store_->create_image(image, {});
-    StationRecord station;
-    station.name = "pc";
-    store_->catalogue().add_station(station);
+    add_image_and_station(*store_, from);
     connect();
   }
 
@@ -83,7 +107,20 @@ class Checker {
   void open_store() {
     StoreOptions options;
     options.serve = true;
+    if (is_station_) {
+      options.memory = folder_ / "memory";
+      options.nbd.session = token;
+      options.upstream = std::make_shared<ServerLink>(control_uri(uri(), "pc", token), "img");
+    }
     store_ = Store::open(folder_ / "store", options);
+  }
+
+  std::string uri() const { return "nbd+unix:///img@pc?socket=" + server_->socket(); }
+
+  // The station has a pause, and sees no more of it.
+  void kill_server() {
+    server_->kill();
+    server_ = std::make_unique<torture::ServerProcess>(folder_ / "server");
   }
 
   void connect() {
@@ -97,6 +134,7 @@ class Checker {
 
   // The server ends, cleanly, and a new one takes over: the session goes on.
   void restart() {
+    if (is_station_ && below(random_, 2) == 0) kill_server();
     connection_.reset();
     store_.reset();
     open_store();
@@ -116,7 +154,13 @@ class Checker {
 
   void redirect(Destination destination, RedirectOptions options) {
     if (destination == Destination::direct) options.carry = true;
-    const RedirectResult result = store_->redirect(id(), destination, options, {});
+    RedirectResult result;
+    try {
+      result = store_->redirect(id(), destination, options, {});
+    } catch (const Error& error) {
+      if (error.code() == ENOTSUP && is_station_ && options.carry) return;
+      throw;
+    }
     if (is_persistent(destination)) {
       // Without carry it survives only if nothing volatile lies below.
       if (result.survives && !all_survive_ && !options.carry && survivor_ != flat_)
@@ -136,9 +180,12 @@ class Checker {
   }
 
   Destination random_destination(Random& random) {
-    constexpr std::array destinations{Destination::server_volatile, Destination::server_persistent,
-                                      Destination::direct};
-    return destinations[below(random, destinations.size())];
+    // At a station, its own in the place of `direct`.
+    constexpr std::array destinations{
+        Destination::server_volatile, Destination::server_persistent, Destination::direct,
+        Destination::client_volatile, Destination::client_persistent, Destination::client_ram};
+    const std::uint64_t dice = below(random, is_station_ ? 5 : 3);
+    return destinations[is_station_ && dice == 2 ? 5 : dice];
   }
 
   void alone() {
@@ -180,19 +227,54 @@ class Checker {
     std::thread redirector([&, seed = random_(), session = id()] {
       Random random(seed);
       guarded([&] {
-        while (!done && !failed)
-          store_->redirect(session, random_destination(random), {below(random, 4) == 0, true}, {});
+        while (!done && !failed) {
+          try {
+            store_->redirect(session, random_destination(random), {below(random, 4) == 0, true},
+                             {});
+          } catch (const Error& error) {
+            // A carry that the station refuses, or a server that is away for a moment.
+            if (!is_station_ || (error.code() != ENOTSUP && error.code() != ECONNREFUSED &&
+                                 !is_unreachable(error.code())))
+              throw;
+          }
+        }
       });
     });
+    if (is_station_ && below(random_, 2) == 0) guarded([&] { kill_server(); });
     for (auto& worker : workers) worker.join();
     done = true;
     redirector.join();
     if (failed) std::rethrow_exception(failure);
     verify("after threads");
     // What the redirections left is not known; after this all of it survives.
-    const auto result = store_->redirect(id(), Destination::server_persistent, {true, true}, {});
-    if (!result.survives) throw std::runtime_error("a carried session does not survive");
+    if (!keep_all()) begin_anew();
     all_survive_ = true;
+  }
+
+  // False for a station with layers that survive at both ends, which can't be brought together.
+  bool keep_all() {
+    for (const auto destination :
+         {Destination::server_persistent, Destination::client_persistent}) {
+      try {
+        const auto result = store_->redirect(id(), destination, {true, true}, {});
+        if (!result.survives) throw std::runtime_error("a carried session does not survive");
+        return true;
+      } catch (const Error& error) {
+        if (error.code() != ENOTSUP || !is_station_) throw;
+      }
+    }
+    return false;
+  }
+
+  // Writes down what there is on a session without layers.
+  void begin_anew() {
+    store_->end_session("pc", true);
+    connection_.reset();
+    // It fails if nothing was kept there.
+    torture::run_plydisk(folder_ / "server", {"session", "end", "pc", "--discard"});
+    connect();
+    disk().write(flat_.data(), flat_.size(), 0, true);
+    if (!keep_all()) throw std::runtime_error("a session without layers can't be kept");
   }
 
   // One request somewhere inside the range, by the only thread that uses it.
@@ -266,7 +348,9 @@ class Checker {
   }
 
   const std::filesystem::path folder_;
+  const bool is_station_;
   Random random_;
+  std::unique_ptr<torture::ServerProcess> server_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<Store::Connection> connection_;
   std::vector<std::uint8_t> flat_;      // what the disk must read as
@@ -284,7 +368,7 @@ int main(int argc, char** argv) {
   do {
     const plydisk::torture::Scratch scratch(options.keep);
     try {
-      Checker(scratch.path(), seed).run(options.rounds);
+      Checker(scratch.path(), seed, options.station).run(options.rounds);
     } catch (const std::exception& error) {
       std::printf("seed %llu: %s\nrepeat with: model_check --seed %llu --rounds %u\n",
                   static_cast<unsigned long long>(seed), error.what(),

@@ -8,13 +8,11 @@
 namespace plydisk::torture {
 
 bool parse_options(Options& options, int argc, char** argv) {
-  static const option known[] = {{"seed", required_argument, nullptr, 's'},
-                                 {"states", required_argument, nullptr, 'n'},
-                                 {"minutes", required_argument, nullptr, 'm'},
-                                 {"rounds", required_argument, nullptr, 'r'},
-                                 {"broken", required_argument, nullptr, 'b'},
-                                 {"keep", no_argument, nullptr, 'k'},
-                                 {nullptr, 0, nullptr, 0}};
+  static const option known[] = {
+      {"seed", required_argument, nullptr, 's'},    {"states", required_argument, nullptr, 'n'},
+      {"minutes", required_argument, nullptr, 'm'}, {"rounds", required_argument, nullptr, 'r'},
+      {"broken", required_argument, nullptr, 'b'},  {"station", no_argument, nullptr, 't'},
+      {"keep", no_argument, nullptr, 'k'},          {nullptr, 0, nullptr, 0}};
   for (int got; (got = getopt_long(argc, argv, "", known, nullptr)) != -1;) {
     const auto number = [] { return std::strtoull(optarg, nullptr, 0); };
     switch (got) {
@@ -33,13 +31,16 @@ bool parse_options(Options& options, int argc, char** argv) {
       case 'b':
         options.broken = optarg;
         break;
+      case 't':
+        options.station = true;
+        break;
       case 'k':
         options.keep = true;
         break;
       default:
         std::fprintf(stderr,
                      "usage: %s [--seed N] [--states N] [--minutes N] [--rounds N]"
-                     " [--broken data-sync|index-sync|image-sync] [--keep]\n",
+                     " [--broken data-sync|index-sync|image-sync] [--station] [--keep]\n",
                      argv[0]);
         return false;
     }

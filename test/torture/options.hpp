@@ -12,6 +12,7 @@ struct Options {
   unsigned minutes = 0;    // go on with new seeds for so long
   unsigned rounds = 20;    // of kill and restart
   std::string broken;      // which part to break, to prove that it is noticed
+  bool station = false;    // a station's store above a server, instead of a server's store alone
   bool keep = false;       // leave the files there
 };
 

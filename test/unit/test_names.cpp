@@ -48,6 +48,13 @@ TEST_CASE("export names: parsed and printed alike") {
   CHECK(second.session == "0123abcd");
   CHECK(second.epoch == 77);
   CHECK(to_string(second) == "debian@pc07+0123abcd.77");
+  CHECK_FALSE(second.resumes);
+  const ExportName third = parse_export_name("debian@pc07+0123abcd.77.r");
+  CHECK(third.session == "0123abcd");
+  CHECK(third.epoch == 77);
+  CHECK(third.resumes);
+  CHECK(to_string(third) == "debian@pc07+0123abcd.77.r");
+  CHECK_FALSE(parse_export_name("@pc+a.r").resumes);
   for (const char* token : {"a.b", "a.07", "a.1x", "a.99999999999999999999"}) {
     CHECK(parse_export_name("@pc+" + std::string(token)).session == token);
     CHECK_FALSE(parse_export_name("@pc+" + std::string(token)).epoch);

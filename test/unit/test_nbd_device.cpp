@@ -99,9 +99,10 @@ TEST_CASE("nbd devices: the limits of their queues") {
   fs::resize_file(system.root() / "sys/block/nbd3/queue/max_sectors_kb", 0);
   system.device().set_queue_limits();
   CHECK(system.read("sys/block/nbd3/queue/io_timeout") == "2000");
-  CHECK(system.read("sys/block/nbd3/queue/max_sectors_kb") == "32768");
+  CHECK(system.read("sys/block/nbd3/queue/max_sectors_kb") == "1024");
 
-  for (const auto& [hardware, wanted] : {std::pair{"1024", "1024"}, {"65536", "32768"}}) {
+  for (const auto& [hardware, wanted] :
+       {std::pair{"1024", "1024"}, {"65536", "1024"}, {"512", "512"}}) {
     for (const char* file : {"io_timeout", "max_sectors_kb", "max_hw_sectors_kb"})
       fs::resize_file(system.root() / "sys/block/nbd3/queue" / file, 0);
     system.write("sys/block/nbd3/queue/max_hw_sectors_kb", hardware);

@@ -489,3 +489,14 @@ TEST_CASE_FIXTURE(Fixture, "a station's newer connections shut out its older one
   CHECK(get(*booted) == 0);
   CHECK(error_of([&] { write(*newer, 'x'); }).code() == ESHUTDOWN);
 }
+
+TEST_CASE_FIXTURE(Fixture, "a station that has written is not given another session") {
+  put(*connect("img@pc+token.1"), 'a');
+  CHECK(get(*connect("img@pc+token.2.r")) == 'a');
+  CHECK(error_of([&] { connect("img@pc+other.3.r"); }).code() == ESTALE);
+  open("boot-1");
+  CHECK(get(*connect("img@pc+token.4.r")) == 'a');
+  store->end_session("pc", false);
+  CHECK(error_of([&] { connect("img@pc+token.5.r"); }).code() == ESTALE);
+  CHECK(get(*connect("img@pc+token.6")) == 0);
+}
