@@ -66,7 +66,16 @@ AttachedDisk make_record(const AttachOptions& options, const std::set<unsigned>&
                             "nbd+unix:///image?socket=/run/server.sock");
   AttachedDisk disk;
   disk.uri = options.uri;
-  disk.station = options.station.empty() ? host_name() : options.station;
+  const std::string name = export_of(options.uri);
+  const std::string in_uri =
+      name.find('@') == std::string::npos ? "" : name.substr(name.find('@') + 1);
+  if (!options.station.empty()) require_valid_name("station", options.station);
+  if (!in_uri.empty() && !options.station.empty() && in_uri != options.station)
+    throw Error(EINVAL, "the URI is for station " + quote(in_uri) + ", and not for " +
+                            quote(options.station));
+  disk.station = !options.station.empty() ? options.station
+                 : !in_uri.empty()        ? in_uri
+                                          : host_name();
   require_valid_name("station", disk.station);
   disk.read_only = options.read_only;
   disk.connections = options.connections;
@@ -100,17 +109,19 @@ Origin greet_server(AttachedDisk& disk, const AttachOptions& options) {
   disk.image = is_valid_name(image) ? image : "disk";
   std::string token = boot_id();
   std::erase(token, '-');
-  const std::string control = control_uri(options.uri, disk.station, token);
+  const std::string named = is_valid_name(image) ? image : "";
   std::optional<unsigned> version;
   if (const auto colon = name.find(':'); colon != std::string::npos)
     version = parse_export_name(name).version;
-  if (const auto greeting = ServerLink(control, image).hello(version)) {
+  if (const auto greeting =
+          ServerLink(control_uri(options.uri, named, disk.station, token)).hello(version)) {
     disk.image = greeting->at("image").get<std::string>();
     disk.token = token;
-    disk.control = control;
+    disk.control = control_uri(options.uri, disk.image, disk.station, token);
+    disk.uuid = greeting->at("uuid").get<std::string>();
     origin.uri = with_export(
         options.uri, disk.image + ":" + greeting->at("version").dump() + "@" + disk.station);
-    origin.uuid = greeting->at("uuid").get<std::string>();
+    origin.uuid = disk.uuid;
     if (options.writes.empty()) origin.plan = greeting->at("writes").get<std::string>();
   }
   disk.writes = with_memory_limit(origin.plan);
@@ -128,12 +139,14 @@ void reuse_store(Store& store, const ImageRecord& known, const AttachedDisk& dis
     const bool is_other_image = !origin.uuid.empty() && known.uuid != origin.uuid;
     if (options.keep_version && !is_other_image) return;
     if (!options.discard)
-      throw Error(EUCLEAN,
-                  "the persistent layers in " + disk.store.string() + " lie on " + known.backing +
-                      ", and the server has " + origin.uri + " now" +
-                      (is_other_image ? ", of another image; drop the layers with --discard"
-                                      : "; drop the layers with --discard, or stay with what they "
-                                        "lie on with --keep-version"));
+      throw Error(
+          EUCLEAN,
+          "the persistent layers in " + disk.store.string() + " lie on " +
+              (is_other_image ? "another image than the server has by that name now; drop "
+                                "the layers with --discard"
+                              : known.backing + ", and the server has " + origin.uri +
+                                    " now; drop the layers with --discard, or stay with what they "
+                                    "lie on with --keep-version"));
     store.end_session(session->id, true);
   }
   store.catalogue().change_image(disk.image, [&](ImageRecord& image) {
@@ -180,6 +193,8 @@ void supervise(const AttachedDisk& disk, bool resume, const std::function<void()
   ready();
   supervisor.run();
 }
+
+constexpr int looks_before_kill = 40;  // two seconds
 
 int supervised = 0;  // by the guardian: the supervisor's process
 
@@ -341,6 +356,10 @@ AttachedDisk attach(const AttachOptions& options,
       for (const auto& other : attached_disks())
         if (other.uri == disk.uri && other.station == disk.station) already_attached(other);
       origin = greet_server(disk, options);
+      // By another URI it would be the same session at the server.
+      for (const auto& other : attached_disks())
+        if (!disk.uuid.empty() && other.uuid == disk.uuid && other.station == disk.station)
+          already_attached(other);
       std::filesystem::create_directories(run_folder());
       std::filesystem::create_directory(disk.folder());
       std::filesystem::permissions(disk.folder(), std::filesystem::perms::owner_all);
@@ -389,8 +408,13 @@ void detach(const AttachedDisk& disk, bool force) {
   if (::syscall(SYS_pidfd_send_signal, process.get(), force ? SIGUSR1 : SIGTERM, nullptr, 0) != 0)
     throw_errno("cannot reach the supervisor of " + disk.title());
   pollfd ended{process.get(), POLLIN, 0};
-  while (::poll(&ended, 1, 50) == 0)
+  for (int looks = 0; ::poll(&ended, 1, 50) == 0; ++looks) {
     if (std::filesystem::exists(disk.refusal())) throw Error(EBUSY, read_text_file(disk.refusal()));
+    // The supervisor may be at an earlier try, and wait for an engine that waits for its server.
+    Engine engine(disk);
+    if (force && looks == looks_before_kill && engine.adopt())
+      engine.stop(std::chrono::milliseconds(0));
+  }
   if (find_disk(disk.title()))
     throw Error(EINTR, "the supervisor of " + disk.title() + " was killed meanwhile: try again");
 }

@@ -32,6 +32,7 @@ AttachedDisk load(const std::filesystem::path& folder) {
   disk.image = record.at("image");
   disk.token = record.at("token");
   disk.control = record.at("control");
+  disk.uuid = record.at("uuid");
   disk.station = record.at("station");
   disk.writes = record.at("writes");
   disk.store = record.at("store").get<std::string>();
@@ -62,6 +63,7 @@ void AttachedDisk::save() const {
                     {"image", image},
                     {"token", token},
                     {"control", control},
+                    {"uuid", uuid},
                     {"station", station},
                     {"writes", writes},
                     {"store", store.string()},

@@ -31,6 +31,7 @@ struct AttachedDisk {
   std::string image;               // its name in the station's store, and at a plydisk server
   // Of a plydisk server: what the export is asked for with, and where its control connection is.
   std::string token, control;
+  std::string uuid;  // of a plydisk server's image
   std::string station;
   std::string writes;  // the plan it was attached with
   std::filesystem::path store;

@@ -44,8 +44,7 @@ std::vector<std::string> command_line(const AttachedDisk& disk) {
                 std::string("files=") + (disk.keeps_files ? "yes" : "no"),
                 "connections=" + std::to_string(disk.connections)});
   if (!disk.control.empty())
-    words.insert(words.end(), {"session=" + disk.token, "control=" + disk.control,
-                               "control-image=" + disk.image});
+    words.insert(words.end(), {"session=" + disk.token, "control=" + disk.control});
   if (disk.patience) words.push_back("patience=" + std::to_string(*disk.patience));
   return words;
 }

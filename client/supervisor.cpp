@@ -114,7 +114,9 @@ void Supervisor::wait_for_engine() {
       return;
     } catch (const Error& error) {
       const std::string reason = last_error(disk_.log());
-      const bool is_starting = error.code() == ENOENT || error.code() == ECONNREFUSED;
+      // An export that is refused is ENOENT, too.
+      const bool is_starting = error.code() == ECONNREFUSED ||
+                               (error.code() == ENOENT && !std::filesystem::exists(disk_.socket));
       if (!engine_.is_running() || !is_starting || Clock::now() > give_up)
         throw Error(error.code(), reason.empty() ? error.what() : reason);
     }

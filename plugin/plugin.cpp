@@ -37,7 +37,7 @@ namespace {
 using namespace plydisk;
 
 struct Configuration {
-  std::string store, image, overlay, memory, session, control, control_image;
+  std::string store, image, overlay, memory, session, control;
   bool files = true;
   std::optional<unsigned> connections, patience;
 };
@@ -125,8 +125,6 @@ bool config_plain(const std::string& key, const char* value) {
     configuration.session = value;
   else if (key == "control")
     configuration.control = value;
-  else if (key == "control-image")
-    configuration.control_image = value;
   else
     return false;
   return true;
@@ -144,7 +142,7 @@ int config(const char* key, const char* value) {
     if (place == nullptr)
       throw Error(EINVAL, "unknown parameter " + std::string(key) +
                               "; there are: file, backing, store, overlay, connections, patience, "
-                              "memory, files, session, control, control-image");
+                              "memory, files, session, control");
     if (!place->empty()) throw Error(EINVAL, std::string(key) + " is given twice");
     if (place == &configuration.image && is_nbd_uri(value)) {
       *place = value;
@@ -178,7 +176,6 @@ nlohmann::json follow_server(ControlService& service, const std::string& method,
   const auto stations = service.store().catalogue().stations();
   if (stations.empty()) throw Error(ENOENT, "the station has no disk");
   params["session"] = stations.front().name;
-  params.erase("image");
   return service.call("redirect", params);
 }
 
@@ -204,7 +201,7 @@ std::unique_ptr<Server> open_server(bool serve) {
   options.keeps_files = configuration.files;
   options.log = [](const std::string& sentence) { nbdkit_error("%s", sentence.c_str()); };
   if (!configuration.control.empty())
-    opened->link = std::make_shared<ServerLink>(configuration.control, configuration.control_image);
+    opened->link = std::make_shared<ServerLink>(configuration.control);
   options.upstream = opened->link;
   opened->store = Store::open(configuration.store, options);
   if (!serve) return opened;
@@ -260,6 +257,7 @@ int after_fork() {
 void cleanup() {
   guarded(0, [] {
     if (server == nullptr) return 0;
+    server->stations.stop();
     if (server->link) server->link->stop();
     if (server->control) server->control->stop();
     if (server->store) server->store->stop();
@@ -416,7 +414,7 @@ constexpr const char* help =
     "memory=FOLDER     Of a station's store, as \"plydisk attach\" makes: where its layers in\n"
     "                  memory lie;\n"
     "files=no          and that there are none in files;\n"
-    "session=TOKEN, control=URI, control-image=NAME\n"
+    "session=TOKEN, control=URI\n"
     "                  how to talk to its server about the session.";
 
 void dump_plugin() {

@@ -36,13 +36,12 @@ json redirect_at_station(ControlService& service, const Params& params) {
   if (service.stations() == nullptr) return nullptr;
   const SessionStatus session = service.store().session(params.text("session"));
   if (session.record.token.empty() || session.record.ended != 0) return nullptr;
-  const json answer =
-      service.stations()->ask({session.record.station, session.record.token}, "redirect",
-                              {{"image", session.record.image},
-                               {"writes", to_string(WritePlan(params.text("writes")))},
-                               {"carry", params.flag("carry")},
-                               {"force", params.flag("force")}},
-                              station_limit);
+  const json answer = service.stations()->ask(
+      {session.record.image, session.record.station, session.record.token}, "redirect",
+      {{"writes", to_string(WritePlan(params.text("writes")))},
+       {"carry", params.flag("carry")},
+       {"force", params.flag("force")}},
+      station_limit);
   if (answer.contains("error")) {
     const json& error = answer["error"];
     throw Error(error.value("/data/errno"_json_pointer, EIO),

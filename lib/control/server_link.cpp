@@ -29,13 +29,12 @@ std::string read_text(NbdConnection& connection, std::uint64_t offset) {
 
 }  // namespace
 
-std::string control_uri(const std::string& uri, const std::string& station,
-                        const std::string& token) {
-  return with_export(uri, std::string(export_prefix) + "@" + station + "+" + token);
+std::string control_uri(const std::string& uri, const std::string& image,
+                        const std::string& station, const std::string& token) {
+  return with_export(uri, std::string(export_prefix) + image + "@" + station + "+" + token);
 }
 
-ServerLink::ServerLink(std::string control_uri, std::string image)
-    : uri_(std::move(control_uri)), image_(std::move(image)) {}
+ServerLink::ServerLink(std::string control_uri) : uri_(std::move(control_uri)) {}
 
 ServerLink::~ServerLink() {
   stop();
@@ -78,22 +77,21 @@ std::optional<json> ServerLink::hello(std::optional<unsigned> version) {
     // One that does not know the name, or anything of control connections.
     if (read_text(*connect(), 0) != banner) return std::nullopt;
   } catch (const Error& error) {
-    if (error.code() == ECONNREFUSED || error.code() == ETIMEDOUT) throw;
+    for (const int away : {ECONNREFUSED, ETIMEDOUT, ECONNRESET, EPIPE, EHOSTUNREACH, ENETUNREACH})
+      if (error.code() == away) throw;
     return std::nullopt;
   }
-  json params{{"image", image_}};
+  json params = json::object();
   if (version) params["version"] = *version;
   return call("hello", params);
 }
 
 void ServerLink::redirect(Destination writes, bool above_volatile, bool carry) {
-  call("redirect", {{"image", image_},
-                    {"writes", to_string(writes)},
-                    {"above_volatile", above_volatile},
-                    {"carry", carry}});
+  call("redirect",
+       {{"writes", to_string(writes)}, {"above_volatile", above_volatile}, {"carry", carry}});
 }
 
-void ServerLink::end_session() { call("end", {{"image", image_}}); }
+void ServerLink::end_session() { call("end", json::object()); }
 
 void ServerLink::listen(Handler handler) {
   handler_ = std::move(handler);
@@ -129,6 +127,7 @@ void ServerLink::serve() {
 
 void ServerLink::answer(const json& request) {
   json params{{"to", request.at("id")}};
+  call("answer", params);  // it has arrived
   try {
     params["result"] = handler_(request.at("method").get<std::string>(), request.at("params"));
   } catch (...) {

@@ -16,15 +16,16 @@
 
 namespace plydisk {
 
-// The URI of the control export beside this one, for a session's token.
-std::string control_uri(const std::string& uri, const std::string& station,
-                        const std::string& token);
+// The URI of the control export beside this one, for a session's token. `image` may be empty for
+// hello().
+std::string control_uri(const std::string& uri, const std::string& image,
+                        const std::string& station, const std::string& token);
 
 // Thread safety: all functions from any thread; construction, listen() and destruction by one.
 class ServerLink final : public Upstream {
  public:
-  // Connects at each request. `image`: its name at the server.
-  ServerLink(std::string control_uri, std::string image);
+  // Connects at each request.
+  explicit ServerLink(std::string control_uri);
   ~ServerLink() override;
 
   // What the server has for this station. Nothing if the server is not plydisk's. Throws Error with
@@ -49,7 +50,7 @@ class ServerLink final : public Upstream {
   void serve();
   void answer(const nlohmann::json& request);
 
-  const std::string uri_, image_;
+  const std::string uri_;
   std::atomic<bool> stopping_{false};
   std::mutex mutex_;  // protects the connection that is listened on
   std::weak_ptr<NbdConnection> listening_;

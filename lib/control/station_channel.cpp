@@ -19,9 +19,9 @@ constexpr auto event_limit = std::chrono::seconds(1);
 
 ExportName parse_control_name(std::string_view text) {
   ExportName name = parse_export_name(text.substr(export_prefix.size()));
-  if (!name.station || !name.session || !name.image.empty())
-    throw Error(EINVAL,
-                "a control connection is to \".control@STATION+TOKEN\", not to " + quote(text));
+  if (!name.station || !name.session)
+    throw Error(EINVAL, "a control connection is to \".control/IMAGE@STATION+TOKEN\", not to " +
+                            quote(text));
   return name;
 }
 
@@ -38,13 +38,6 @@ StationChannel::StationChannel(Store& store, StationHub& hub, std::string_view e
       name_(parse_control_name(export_name)),
       peer_(std::move(peer)),
       answer_(banner) {}
-
-ExportName StationChannel::session_name(const std::string& image) const {
-  require_valid_name("image", image);
-  ExportName name = name_;
-  name.image = image;
-  return name;
-}
 
 void StationChannel::write(const void* data, std::size_t length, std::uint64_t offset) {
   if (offset != 0 || length > longest_message)
@@ -66,8 +59,7 @@ void StationChannel::write(const void* data, std::size_t length, std::uint64_t o
 void StationChannel::read(void* buffer, std::size_t length, std::uint64_t offset) {
   std::string text;
   if (offset == event_offset) {
-    if (const auto request = hub_.next({*name_.station, *name_.session}, event_limit))
-      text = to_line(*request);
+    if (const auto request = hub_.next(listener(), event_limit)) text = to_line(*request);
   } else if (offset == 0) {
     const std::lock_guard lock(mutex_);
     text = answer_;
@@ -88,10 +80,8 @@ json StationChannel::carry_out(const json& request) {
 }
 
 json StationChannel::hello(const json& given) {
-  const Params params("hello", given, {"image", "version"});
+  const Params params("hello", given, {"version"});
   ExportName name = name_;
-  name.image = params.optional_text("image").value_or("");
-  if (!name.image.empty()) require_valid_name("image", name.image);
   if (given.contains("version") && given["version"].is_number_unsigned())
     name.version = given["version"].get<unsigned>();
   const Greeting greeting = store_.greet(name, peer_);
@@ -101,8 +91,8 @@ json StationChannel::hello(const json& given) {
 }
 
 json StationChannel::redirect(const json& given) {
-  const Params params("redirect", given, {"image", "writes", "above_volatile", "carry"});
-  const std::string id = store_.session_with_token(session_name(params.text("image")));
+  const Params params("redirect", given, {"writes", "above_volatile", "carry"});
+  const std::string id = store_.session_with_token(name_);
   RedirectOptions options;
   options.by_station = true;
   options.above_volatile = params.flag("above_volatile");
@@ -113,8 +103,8 @@ json StationChannel::redirect(const json& given) {
 }
 
 json StationChannel::end(const json& given) {
-  const Params params("end", given, {"image"});
-  store_.end_session(store_.session_with_token(session_name(params.text("image"))), false);
+  const Params params("end", given, {});
+  store_.end_session(store_.session_with_token(name_), false);
   return json::object();
 }
 
@@ -125,7 +115,8 @@ json StationChannel::take_answer(const json& given) {
   json answer = json::object();
   for (const char* field : {"result", "error"})
     if (given.contains(field)) answer[field] = given[field];
-  hub_.answer({*name_.station, *name_.session}, given["to"].get<std::uint64_t>(), answer);
+  const auto number = given["to"].get<std::uint64_t>();
+  answer.empty() ? hub_.arrived(listener(), number) : hub_.answer(listener(), number, answer);
   return json::object();
 }
 

@@ -28,7 +28,7 @@ class StationChannel {
   nlohmann::json redirect(const nlohmann::json& params);
   nlohmann::json end(const nlohmann::json& params);
   nlohmann::json take_answer(const nlohmann::json& params);
-  ExportName session_name(const std::string& image) const;
+  StationHub::Listener listener() const { return {name_.image, *name_.station, *name_.session}; }
 
   Store& store_;
   StationHub& hub_;

@@ -1,5 +1,7 @@
 #include "control/station_hub.hpp"
 
+#include <algorithm>
+
 #include "base/error.hpp"
 #include "store/names.hpp"
 
@@ -11,6 +13,9 @@ namespace {
 
 // Between two of its reads a station does not listen.
 constexpr auto between_reads = std::chrono::seconds(3);
+// A request that has not arrived after so long is given out again.
+constexpr auto arrival_limit = std::chrono::seconds(2);
+constexpr auto unreachable_limit = std::chrono::seconds(15);
 constexpr auto forgotten = std::chrono::minutes(1);
 
 }  // namespace
@@ -24,13 +29,24 @@ std::optional<json> StationHub::next(const Listener& listener, std::chrono::mill
   // Not erased by others while it listens.
   Station& station = stations_[listener];
   ++station.listening;
-  changed_.wait_for(lock, limit, [&] { return !station.requests.empty(); });
+  Request* found = nullptr;
+  const auto find = [&] {
+    const auto due = std::find_if(station.requests.begin(), station.requests.end(), [](auto& one) {
+      return Clock::now() - one.given_out > arrival_limit;
+    });
+    found = due == station.requests.end() ? nullptr : &*due;
+    return found != nullptr || stopping_;
+  };
+  changed_.wait_for(lock, limit, find);
   --station.listening;
   station.heard = Clock::now();
-  if (station.requests.empty()) return std::nullopt;
-  json request = std::move(station.requests.front());
-  station.requests.pop_front();
-  return request;
+  if (found == nullptr) return std::nullopt;
+  found->given_out = Clock::now();
+  return found->text;
+}
+
+void StationHub::forget(Station& station, std::uint64_t number) {
+  std::erase_if(station.requests, [&](const Request& one) { return one.text["id"] == number; });
 }
 
 json StationHub::ask(const Listener& listener, const json& method, const json& params,
@@ -43,21 +59,45 @@ json StationHub::ask(const Listener& listener, const json& method, const json& p
                                   " can't be reached, and nothing was changed; try again when it "
                                   "is back");
   const std::uint64_t number = ++last_number_;
-  questions_[number] = {listener, std::nullopt};
-  station->second.requests.push_back({{"id", number}, {"method", method}, {"params", params}});
-  changed_.notify_all();
   Question& question = questions_[number];
-  const bool answered = changed_.wait_for(lock, limit, [&] { return question.answer.has_value(); });
+  question.asked = listener;
+  const json request{{"id", number}, {"method", method}, {"params", params}};
+  station->second.requests.push_back({request});
+  changed_.notify_all();
+  const bool arrived = changed_.wait_for(
+      lock, unreachable_limit, [&] { return question.arrived || question.answer || stopping_; });
+  if (arrived)
+    changed_.wait_for(lock, limit, [&] { return question.answer.has_value() || stopping_; });
   const std::optional<json> answer = std::move(question.answer);
+  const bool may_have_run = question.arrived;
   questions_.erase(number);
-  if (answered) return *answer;
-  // One that was not fetched is not carried out any more.
-  auto& waiting = stations_[listener].requests;
-  const auto fetched =
-      std::erase_if(waiting, [&](const json& request) { return request["id"] == number; }) == 0;
-  throw Error(ETIMEDOUT, "station " + quote(listener.station) + " does not answer" +
-                             (fetched ? "; see with \"plydisk session show\" what it has done"
-                                      : ", and nothing was changed"));
+  forget(stations_[listener], number);
+  if (answer) return *answer;
+  if (stopping_) throw Error(ESHUTDOWN, "the server is stopping");
+  throw Error(ETIMEDOUT,
+              "station " + quote(listener.station) + " does not answer" +
+                  (may_have_run ? "; see with \"plydisk session show\" what it has done"
+                                : ", and nothing was changed; try again when it is back"));
+}
+
+void StationHub::arrived(const Listener& listener, std::uint64_t number) {
+  {
+    const std::lock_guard lock(mutex_);
+    forget(stations_[listener], number);
+    const auto question = questions_.find(number);
+    if (question == questions_.end() || question->second.asked != listener)
+      throw Error(ESTALE, "nobody waits for this request any more");
+    question->second.arrived = true;
+  }
+  changed_.notify_all();
+}
+
+void StationHub::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
 }
 
 void StationHub::answer(const Listener& listener, std::uint64_t number, json answer) {

@@ -1,16 +1,19 @@
 // How a station's engine and its server talk besides the disk: over an NBD export of its own,
-// ".control@STATION+TOKEN", so that one port and one set-up of TLS serve both.
+// ".control/IMAGE@STATION+TOKEN", so that one port and one set-up of TLS serve both. For hello the
+// image may be left out, if the server knows it by itself.
 //
 // A write at 0 is a request, JSON-RPC as in protocol.hpp; a read at 0 is its answer, or the banner
 // if there was no request yet. A read at `event_offset` waits for the next request of the server to
 // the station, and is empty after a while. Texts end with a NUL, and what lies behind is zeros.
 //
-//   hello     image, version*                        {station, image, uuid, version, size, writes}
-//   redirect  image, writes, above_volatile, carry   {writes}
-//   end       image                                  {}
-//   answer    to, result* or error*                  {}      what came of the server's request
+//   hello     version*                        {station, image, uuid, version, size, writes}
+//   redirect  writes, above_volatile, carry   {writes}
+//   end                                       {}
+//   answer    to, result* or error*           {}     what came of the server's request; neither:
+//                                                    it has arrived
 //
-// The server asks: redirect (writes, carry, force), as on its control socket.
+// The server asks: redirect (writes, carry, force), as on its control socket. What has not arrived
+// soon is asked again: a read may have been left behind by a connection that is gone.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +22,7 @@
 
 namespace plydisk::station_protocol {
 
-inline constexpr std::string_view export_prefix = ".control";
+inline constexpr std::string_view export_prefix = ".control/";
 inline constexpr std::string_view banner = R"({"plydisk":1})";
 inline constexpr std::size_t longest_message = std::size_t{64} << 10;  // bytes
 inline constexpr std::uint64_t event_offset = std::uint64_t{1} << 20;

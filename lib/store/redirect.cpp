@@ -16,6 +16,12 @@ void StoreImpl::require_may_go_direct(LiveSession& session, const RedirectOption
                             quote(image.name) +
                             " has frozen layers, so there is nothing to write to directly");
   require_image_free(image, Destination::direct, session.record.id);
+  require_layers_left(session, options);
+}
+
+// Who goes on to write directly to what lies below the layers must have said what becomes of those.
+void StoreImpl::require_layers_left(const LiveSession& session, const RedirectOptions& options) {
+  const Stack stack = session.disk->stack();
   const bool has_written = std::any_of(stack.layers.begin(), stack.layers.end(),
                                        [](const auto& layer) { return !layer->empty(); });
   if (has_written && !options.carry && !options.force)
@@ -363,6 +369,8 @@ void StoreImpl::redirect_locked(LiveSession& session, const RedirectOptions& opt
   if (options.by_station && follow_station(session, options, result)) return;
   // What an earlier session left is to be moved, so there must be a place to move it from.
   if (!session.begun && options.carry && !session.layers.empty()) begin_locked(session);
+  if (is_station() && changes && destination == Destination::direct)
+    require_layers_left(session, options);
   if (is_station() && options.carry && is_persistent(destination))
     require_may_carry(session, destination);
   if (is_station() && options_.upstream && options.carry && passes(destination) &&

@@ -144,6 +144,7 @@ class StoreImpl final : public Store {
   SessionStatus status_of(LiveSession& session);
 
   // redirect.cpp
+  static void require_layers_left(const LiveSession& session, const RedirectOptions& options);
   void require_may_go_direct(LiveSession& session, const RedirectOptions& options);
   double push_layer(LiveSession& session, Destination destination);
   void require_possible(Destination destination) const;

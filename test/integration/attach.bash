@@ -39,8 +39,11 @@ has_supervisor() { [[ $(disk_field state) == attached ]]; }
 no_engine() { ! pgrep -f "unix $disk_socket" > /dev/null; }
 
 force_detach() {
-  [[ -z $(ls "$PLYDISK_RUN" 2> /dev/null) ]] ||
-    plydisk detach --force "$disk_socket" > /dev/null 2>&1
+  local record
+  for record in "$PLYDISK_RUN"/*/disk.json; do
+    [[ ! -e $record ]] ||
+      plydisk detach --force "$(json_value "it['socket']" < "$record")" > /dev/null 2>&1
+  done
 }
 cleanup_fn force_detach
 keep_log() { cat "$PLYDISK_RUN"/*/log > "$work/disk.log" 2> /dev/null; }

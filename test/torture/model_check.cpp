@@ -110,7 +110,7 @@ class Checker {
     if (is_station_) {
       options.memory = folder_ / "memory";
       options.nbd.session = token;
-      options.upstream = std::make_shared<ServerLink>(control_uri(uri(), "pc", token), "img");
+      options.upstream = std::make_shared<ServerLink>(control_uri(uri(), "img", "pc", token));
     }
     store_ = Store::open(folder_ / "store", options);
   }

@@ -86,7 +86,7 @@ struct Fixture {
     attach(plan);
   }
   RedirectResult redirect(const std::string& plan, bool carry = false) {
-    return store->redirect("pc", WritePlan(plan), {carry, false}, {});
+    return store->redirect("pc", WritePlan(plan), {carry, true}, {});
   }
 
   void put(char value, std::uint64_t number, std::uint64_t blocks = 1) const {
