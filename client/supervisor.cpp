@@ -29,6 +29,7 @@ namespace plydisk {
 namespace {
 
 constexpr std::chrono::milliseconds between_tries{100};
+constexpr std::chrono::milliseconds between_offers{200};
 constexpr std::chrono::milliseconds handshake_limit{10000};
 constexpr std::chrono::milliseconds engine_limit{10000};  // to end as it should
 constexpr std::chrono::seconds longest_start{60};
@@ -179,13 +180,25 @@ void Supervisor::lose_link(const std::string& why) {
   next_try_ = Clock::now();
 }
 
+void Supervisor::offer_link() {
+  kernel_->reconfigure(*disk_.device, link_->socket.get(), disk_.name + " " + disk_.uri);
+}
+
+// The kernel's word of a dead link may be late, or get lost when memory is short.
+bool Supervisor::has_hung_up() const {
+  pollfd link{link_ ? link_->socket.get() : -1, 0, 0};
+  return ::poll(&link, 1, 0) > 0;
+}
+
 void Supervisor::reconnect() {
   try {
     if (!engine_.is_running()) engine_.start();
     NbdHandshake link = shake_hands_with_engine();
     if (disk_.device) {
-      kernel_->reconfigure(*disk_.device, link.socket.get(), disk_.name + " " + disk_.uri);
       link_ = std::move(link);
+      offer_link();
+      // Ignored, if the kernel had not seen yet that the old one is dead.
+      offer_again_ = Clock::now() + between_offers;
     }
     link_lost_ = false;
     last_failure_.clear();
@@ -199,24 +212,40 @@ void Supervisor::reconnect() {
 }
 
 int Supervisor::timeout_ms() const {
-  if (!link_lost_) return -1;
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_try_ - Clock::now());
+  if (!link_lost_ && !offer_again_) return -1;
+  const auto next = link_lost_ ? next_try_ : *offer_again_;
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - Clock::now());
   return static_cast<int>(std::max<std::int64_t>(0, left.count()));
 }
 
 void Supervisor::run() {
   while (!detached_) {
     if (link_lost_ && Clock::now() >= next_try_) reconnect();
-    std::array<pollfd, 3> events{{{signals_.get(), POLLIN, 0},
+    if (!link_lost_ && offer_again_ && Clock::now() >= *offer_again_) {
+      offer_again_.reset();
+      try {
+        offer_link();
+      } catch (const Error& error) {
+        log(error.what());
+      }
+    }
+    std::array<pollfd, 4> events{{{signals_.get(), POLLIN, 0},
                                   {link_lost_ ? -1 : engine_.descriptor(), POLLIN, 0},
-                                  {kernel_ ? kernel_->link_descriptor() : -1, POLLIN, 0}}};
+                                  {kernel_ ? kernel_->link_descriptor() : -1, POLLIN, 0},
+                                  {link_lost_ || !link_ ? -1 : link_->socket.get(), 0, 0}}};
     if (::poll(events.data(), events.size(), timeout_ms()) < 0) continue;
     if (events[1].revents != 0) lose_link("the engine has ended, and is started anew");
     if (events[2].revents != 0) {
       const auto dead = kernel_->dead_links();
-      if (std::find(dead.begin(), dead.end(), *disk_.device) != dead.end())
-        lose_link("the connection to the engine was lost");
+      if (std::find(dead.begin(), dead.end(), *disk_.device) != dead.end()) {
+        // It may mean the link before this one, which the kernel takes now if it has none.
+        if (!link_ || has_hung_up())
+          lose_link("the connection to the engine was lost");
+        else
+          offer_again_ = Clock::now();
+      }
     }
+    if (events[3].revents != 0) lose_link("the connection to the engine was lost");
     if (events[0].revents != 0) handle_signal();
   }
 }

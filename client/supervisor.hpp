@@ -35,6 +35,8 @@ class Supervisor {
   NbdHandshake shake_hands_with_engine();
   void wait_for_engine();
   void make_device();
+  void offer_link();
+  bool has_hung_up() const;
   void reconnect();
   void lose_link(const std::string& why);
   void handle_signal();
@@ -52,6 +54,7 @@ class Supervisor {
   bool link_lost_ = false;
   bool detached_ = false;
   Clock::time_point next_try_;
+  std::optional<Clock::time_point> offer_again_;
   std::string last_failure_;
 };
 
