@@ -110,14 +110,15 @@ NbdHandshake Supervisor::shake_hands_with_engine() {
 void Supervisor::wait_for_engine() {
   const auto give_up = Clock::now() + longest_start;
   while (true) {
+    // An export that is refused is ENOENT, as a socket is that is not there yet.
+    const bool was_there = std::filesystem::exists(disk_.socket);
     try {
       link_ = shake_hands_with_engine();
       return;
     } catch (const Error& error) {
       const std::string reason = last_error(disk_.log());
-      // An export that is refused is ENOENT, too.
-      const bool is_starting = error.code() == ECONNREFUSED ||
-                               (error.code() == ENOENT && !std::filesystem::exists(disk_.socket));
+      const bool is_starting =
+          error.code() == ECONNREFUSED || (error.code() == ENOENT && !was_there);
       if (!engine_.is_running() || !is_starting || Clock::now() > give_up)
         throw Error(error.code(), reason.empty() ? error.what() : reason);
     }
