@@ -38,14 +38,14 @@ class ServerLink final : public Upstream {
   // returns the result or throws Error.
   using Handler = std::function<nlohmann::json(const std::string&, const nlohmann::json&)>;
   void listen(Handler handler);
-  // Whoever waits for the server gets ESHUTDOWN.
+  // Ends listening, and later requests throw ESHUTDOWN.
   void stop() noexcept;
 
  private:
   using Connection = std::shared_ptr<NbdConnection>;
   Connection connect();
   nlohmann::json call(const std::string& method, nlohmann::json params);
-  // With the connection known to stop(), and dropped when the network has gone silent.
+  // stop() does not end it: the server answers, or the connection is lost.
   std::string exchange(const Connection& connection, const std::string& request);
   void serve();
   void answer(const nlohmann::json& request);
