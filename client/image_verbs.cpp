@@ -14,7 +14,7 @@ namespace {
 
 std::string size_text(const json& value) { return format_size(value.get<std::uint64_t>()); }
 
-void print_list(const json& images) {
+void print_images(const json& images) {
   Table table({{"NAME"},
                {"SIZE", Table::Align::right},
                {"ALLOCATED", Table::Align::right},
@@ -166,7 +166,7 @@ void add_image_verbs(CLI::App& app, Command& command) {
                             "  plydisk image list --json | jq -r '.[].name'");
   list->callback([&command] {
     command.run = [&command] {
-      return command.show(command.call("image.list", json::object()), print_list);
+      return command.show(command.call("image.list", json::object()), print_images);
     };
   });
   add_by_name(*group, command, "show", "Show an image and its versions",

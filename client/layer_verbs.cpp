@@ -12,7 +12,7 @@ namespace {
 
 std::string size_text(const json& value) { return format_size(value.get<std::uint64_t>()); }
 
-void print_list(const json& layers) {
+void print_layers(const json& layers) {
   Table table({{"ID"},
                {"KIND"},
                {"DESTINATION"},
@@ -54,7 +54,7 @@ void add_layer_verbs(CLI::App& app, Command& command) {
   CLI::App* list = add_verb(*group, "list", "List all layers", "  plydisk layer list");
   list->callback([&command] {
     command.run = [&command] {
-      return command.show(command.call("layer.list", json::object()), print_list);
+      return command.show(command.call("layer.list", json::object()), print_layers);
     };
   });
   auto layer = std::make_shared<std::string>();

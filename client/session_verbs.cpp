@@ -16,7 +16,7 @@ namespace {
 constexpr const char* session_help =
     "Its id; or its station, if that has one session alone; or IMAGE@STATION";
 
-void print_list(const json& sessions) {
+void print_sessions(const json& sessions) {
   Table table({{"ID"},
                {"STATION"},
                {"IMAGE"},
@@ -90,13 +90,13 @@ void add_end(CLI::App& group, Command& command) {
   });
 }
 
-struct RedirectOptions {
+struct RedirectArguments {
   std::string session, destination;
   bool carry = false, force = false;
 };
 
 void add_redirect(CLI::App& app, Command& command) {
-  auto options = std::make_shared<RedirectOptions>();
+  auto options = std::make_shared<RedirectArguments>();
   CLI::App* verb =
       add_verb(app, "redirect", "Change where a live session's writes go",
                "  plydisk redirect pc07 server-persistent\n"
@@ -139,7 +139,7 @@ void add_session_verbs(CLI::App& app, Command& command) {
       add_verb(*group, "list", "List all sessions, live and at rest", "  plydisk session list");
   list->callback([&command] {
     command.run = [&command] {
-      return command.show(command.call("session.list", json::object()), print_list);
+      return command.show(command.call("session.list", json::object()), print_sessions);
     };
   });
   auto session = std::make_shared<std::string>();

@@ -27,7 +27,7 @@ std::vector<std::string> split_at_commas(const std::string& text) {
   return parts;
 }
 
-void print_list(const json& stations) {
+void print_stations(const json& stations) {
   Table table({{"NAME"}, {"IMAGE"}, {"WRITES"}, {"PERSISTENCE"}, {"ALLOW"}, {"COMMENT"}});
   for (const json& station : stations)
     table.add({printable(station["name"]), printable(station["image"]),
@@ -146,7 +146,7 @@ void add_station_verbs(CLI::App& app, Command& command) {
   CLI::App* list = add_verb(*group, "list", "List all stations", "  plydisk station list");
   list->callback([&command] {
     command.run = [&command] {
-      return command.show(command.call("station.list", json::object()), print_list);
+      return command.show(command.call("station.list", json::object()), print_stations);
     };
   });
   add_by_name(*group, command, "show", "Show a station", print_station);

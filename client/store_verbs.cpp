@@ -11,7 +11,7 @@ using nlohmann::json;
 
 namespace {
 
-void print_list(const json& parameters) {
+void print_parameters(const json& parameters) {
   Table table({{"NAME"}, {"VALUE"}, {"UNIT"}, {"DEFAULT"}, {"MEANING"}});
   for (const json& parameter : parameters)
     table.add({printable(parameter["name"]), printable(parameter["value"]),
@@ -98,7 +98,7 @@ void add_param(CLI::App& app, Command& command) {
   CLI::App* list = add_verb(*group, "list", "List all parameters", "  plydisk param list");
   list->callback([&command] {
     command.run = [&command] {
-      return command.show(command.call("param.list", json::object()), print_list);
+      return command.show(command.call("param.list", json::object()), print_parameters);
     };
   });
   auto name = std::make_shared<std::string>();

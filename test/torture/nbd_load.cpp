@@ -13,11 +13,11 @@ namespace {
 
 constexpr std::size_t depth = 16;
 
-enum class Kind { write, zero, trim, flush, read };
-
 }  // namespace
 
 struct NbdLoad::Request {
+  enum class Kind { write, zero, trim, flush, read };
+
   NbdLoad* owner;
   Kind kind;
   std::uint64_t first = 0, count = 0;  // sectors that it touches
@@ -60,7 +60,7 @@ void NbdLoad::connect_and_check(const std::string& socket) {
 
   std::vector<const std::byte*> unacknowledged(sectors());
   for (const auto& request : requests_)
-    if (request->kind != Kind::read)
+    if (request->kind != Request::Kind::read)
       for (std::uint64_t i = 0; i < request->count; ++i)
         unacknowledged[request->first + i] = &request->after[i * pattern_size];
   for (std::uint64_t sector = 0; sector < sectors(); ++sector) {
@@ -85,12 +85,12 @@ void NbdLoad::make_request() {
   auto request = std::make_unique<Request>();
   request->owner = this;
   const std::uint64_t draw = below(100);
-  request->kind = draw < 72   ? Kind::write
-                  : draw < 80 ? Kind::zero
-                  : draw < 85 ? Kind::trim
-                  : draw < 90 ? Kind::flush
-                              : Kind::read;
-  if (request->kind != Kind::flush) {
+  request->kind = draw < 72   ? Request::Kind::write
+                  : draw < 80 ? Request::Kind::zero
+                  : draw < 85 ? Request::Kind::trim
+                  : draw < 90 ? Request::Kind::flush
+                              : Request::Kind::read;
+  if (request->kind != Request::Kind::flush) {
     // Half of the requests go to a small part, so that sectors are written again and again.
     const std::uint64_t most = below(8) == 0 ? 300 : 16;
     const std::uint64_t part = below(2) == 0 ? sectors() : sectors() / 16;
@@ -102,7 +102,7 @@ void NbdLoad::make_request() {
     std::fill(begin, end, true);
     request->offset = request->first * pattern_size;
     request->length = request->count * pattern_size;
-    if (request->kind == Kind::write && below(5) == 0) {
+    if (request->kind == Request::Kind::write && below(5) == 0) {
       const std::uint64_t skipped = below(pattern_size);
       request->offset += skipped;
       request->length -= skipped + below(pattern_size - skipped);
@@ -110,13 +110,13 @@ void NbdLoad::make_request() {
     const std::byte* const before = &content_[request->first * pattern_size];
     request->after.assign(before, before + request->count * pattern_size);
     std::byte* const changed = &request->after[request->offset % pattern_size];
-    if (request->kind == Kind::write) {
+    if (request->kind == Request::Kind::write) {
       std::vector<std::byte> fresh(request->after.size());
       for (std::uint64_t i = 0; i < request->count; ++i)
         fill_sector(&fresh[i * pattern_size], request->first + i, generation_);
       std::memcpy(changed, &fresh[request->offset % pattern_size], request->length);
       ++generation_;
-    } else if (request->kind != Kind::read) {
+    } else if (request->kind != Request::Kind::read) {
       std::memset(changed, 0, request->length);
     }
   }
@@ -131,19 +131,19 @@ void NbdLoad::make_request() {
   std::byte* const data = made.after.empty() ? nullptr : &made.after[made.offset % pattern_size];
   std::int64_t cookie = 0;
   switch (made.kind) {
-    case Kind::write:
+    case Request::Kind::write:
       cookie = nbd_aio_pwrite(nbd_, data, made.length, made.offset, callback, fua);
       break;
-    case Kind::zero:
+    case Request::Kind::zero:
       cookie = nbd_aio_zero(nbd_, made.length, made.offset, callback, fua);
       break;
-    case Kind::trim:
+    case Request::Kind::trim:
       cookie = nbd_aio_trim(nbd_, made.length, made.offset, callback, fua);
       break;
-    case Kind::flush:
+    case Request::Kind::flush:
       cookie = nbd_aio_flush(nbd_, callback, 0);
       break;
-    case Kind::read:
+    case Request::Kind::read:
       std::fill(made.after.begin(), made.after.end(), std::byte{0xa5});
       cookie = nbd_aio_pread(nbd_, data, made.length, made.offset, callback, 0);
       break;
@@ -161,9 +161,9 @@ void NbdLoad::complete(Request& request, int error) {
   }
   request.done = true;
   ++acknowledged_;
-  if (request.kind == Kind::flush) return;
+  if (request.kind == Request::Kind::flush) return;
   std::byte* const known = &content_[request.first * pattern_size];
-  if (request.kind != Kind::read) {
+  if (request.kind != Request::Kind::read) {
     std::copy(request.after.begin(), request.after.end(), known);
   } else if (std::memcmp(known, request.after.data(), request.after.size()) != 0) {
     for (std::uint64_t i = 0; i < request.count; ++i)

@@ -18,8 +18,8 @@ using test::mentions;
 
 namespace {
 
-struct Fixture {
-  explicit Fixture(const std::string& below = "") : store(below) {}
+struct ServerFixture {
+  explicit ServerFixture(const std::string& below = "") : store(below) {}
   ControlClient client() {
     auto connected = ControlClient::connect(store.directory());
     REQUIRE(connected);
@@ -72,7 +72,7 @@ constexpr const char* status_request = R"({"jsonrpc":"2.0","id":7,"method":"stat
 }  // namespace
 
 TEST_CASE("control: a call and its answer") {
-  Fixture f;
+  ServerFixture f;
   ControlClient client = f.client();
   CHECK(client.call("image.create", {{"name", "debian"}, {"size", 512}})["name"] == "debian");
   CHECK(client.call("image.list", json::object()).size() == 1);
@@ -86,7 +86,7 @@ TEST_CASE("control: a call and its answer") {
 }
 
 TEST_CASE("control: the errors of JSON-RPC") {
-  Fixture f;
+  ServerFixture f;
   RawPeer peer(f.store.directory());
   const auto code_of = [&](std::string_view request) {
     const json answer = peer.ask(request);
@@ -122,7 +122,7 @@ TEST_CASE("control: the errors of JSON-RPC") {
 }
 
 TEST_CASE("control: lines that are too long, too deep, empty or half") {
-  Fixture f;
+  ServerFixture f;
   {
     RawPeer peer(f.store.directory());
     peer.send(std::string(3 << 20, 'x') + "\n" + status_request + "\n");
@@ -167,7 +167,7 @@ TEST_CASE("control: lines that are too long, too deep, empty or half") {
 }
 
 TEST_CASE("control: a request without an id is carried out and not answered") {
-  Fixture f;
+  ServerFixture f;
   RawPeer peer(f.store.directory());
   peer.send(
       R"({"jsonrpc":"2.0","method":"param.set","params":{"name":"session-grace","value":"99"}})"
@@ -179,7 +179,7 @@ TEST_CASE("control: a request without an id is carried out and not answered") {
 }
 
 TEST_CASE("control: progress comes before the answer, ten times a second at most") {
-  Fixture f;
+  ServerFixture f;
   f.store.create_steps = 60;
   f.store.step_time = std::chrono::milliseconds(10);
   ControlClient client = f.client();
@@ -195,7 +195,7 @@ TEST_CASE("control: progress comes before the answer, ten times a second at most
 }
 
 TEST_CASE("control: work of a client that is gone is cancelled") {
-  Fixture f;
+  ServerFixture f;
   f.store.create_steps = 60'000;
   f.store.step_time = std::chrono::milliseconds(1);
   {
@@ -211,7 +211,7 @@ TEST_CASE("control: work of a client that is gone is cancelled") {
 }
 
 TEST_CASE("control: many clients at once, and one too many") {
-  Fixture f;
+  ServerFixture f;
   std::vector<std::thread> threads;
   std::atomic<int> answered{0};
   for (int t = 0; t < 32; ++t)
@@ -247,7 +247,7 @@ TEST_CASE("control: many clients at once, and one too many") {
 }
 
 TEST_CASE("control: stops under load, promptly") {
-  Fixture f;
+  ServerFixture f;
   f.store.create_steps = 60'000;
   f.store.step_time = std::chrono::milliseconds(1);
   RawPeer idle(f.store.directory());
@@ -286,7 +286,7 @@ TEST_CASE("control: stops under load, promptly") {
 }
 
 TEST_CASE("control: the socket is its owner's, and a stale one is replaced") {
-  Fixture f;
+  ServerFixture f;
   const std::filesystem::path path = f.store.directory() / "control";
   struct stat found {};
   REQUIRE(::stat(path.c_str(), &found) == 0);
@@ -313,7 +313,7 @@ TEST_CASE("control: the socket is its owner's, and a stale one is replaced") {
 }
 
 TEST_CASE("control: a path that is too long for a socket's address") {
-  Fixture f(std::string(80, 'a') + "/" + std::string(80, 'b'));
+  ServerFixture f(std::string(80, 'a') + "/" + std::string(80, 'b'));
   CHECK(f.client().call("status", json::object())["serving"] == true);
   CHECK(std::filesystem::exists(f.store.directory() / "control"));
   f.server.reset();

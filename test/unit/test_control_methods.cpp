@@ -11,7 +11,7 @@ using test::mentions;
 
 namespace {
 
-struct Fixture {
+struct MethodsFixture {
   json call(const std::string& method, const json& params = json::object()) {
     return service.call(method, params);
   }
@@ -52,7 +52,7 @@ struct Fixture {
 }  // namespace
 
 TEST_CASE("methods: images") {
-  Fixture f;
+  MethodsFixture f;
   const json made = f.call(
       "image.create", {{"name", "debian"}, {"size", 10737418240}, {"description", "Debian 12"}});
   CHECK(made["name"] == "debian");
@@ -89,7 +89,7 @@ TEST_CASE("methods: images") {
 }
 
 TEST_CASE("methods: wrong params are refused, and the sentence names the field") {
-  Fixture f;
+  MethodsFixture f;
   const auto refused = [&](const std::string& method, const json& params,
                            const std::string& field) {
     const auto refusal = f.refusal(method, params);
@@ -128,7 +128,7 @@ TEST_CASE("methods: wrong params are refused, and the sentence names the field")
 }
 
 TEST_CASE("methods: stations") {
-  Fixture f;
+  MethodsFixture f;
   f.call("image.create", {{"name", "debian"}, {"size", 512}});
   const json added = f.call("station.add", {{"name", "pc07"},
                                             {"image", "debian"},
@@ -168,7 +168,7 @@ TEST_CASE("methods: stations") {
 }
 
 TEST_CASE("methods: sessions and redirection") {
-  Fixture f;
+  MethodsFixture f;
   const std::string layer = f.add_session();
   const json shown = f.call("session.show", {{"session", "s1"}});
   CHECK(shown["id"] == "s1");
@@ -204,7 +204,7 @@ TEST_CASE("methods: sessions and redirection") {
 }
 
 TEST_CASE("methods: layers") {
-  Fixture f;
+  MethodsFixture f;
   const std::string uuid = f.add_session();
   const json layer = f.call("layer.show", {{"layer", uuid}});
   CHECK(layer["uuid"] == uuid);
@@ -225,7 +225,7 @@ TEST_CASE("methods: layers") {
 }
 
 TEST_CASE("methods: parameters and status") {
-  Fixture f;
+  MethodsFixture f;
   CHECK(f.call("param.list").size() == 3);
   const json grace = f.call("param.set", {{"name", "session-grace"}, {"value", "60"}});
   CHECK(grace["value"] == "60");

@@ -16,7 +16,7 @@ using plydisk::test::TemporaryDirectory;
 
 namespace {
 
-struct Fixture {
+struct BackingFixture {
   TemporaryDirectory directory;
   std::filesystem::path path() const { return directory.path() / "disk"; }
 
@@ -60,7 +60,7 @@ std::vector<char> joined(std::vector<char> left, const std::vector<char>& right)
 
 }  // namespace
 
-TEST_CASE_FIXTURE(Fixture, "a file of whole sectors is written where it is told") {
+TEST_CASE_FIXTURE(BackingFixture, "a file of whole sectors is written where it is told") {
   const auto backing = make(1 << 20);
   backing->open_for_writing();
   put(*backing, 4096, 512, 'a');
@@ -72,14 +72,14 @@ TEST_CASE_FIXTURE(Fixture, "a file of whole sectors is written where it is told"
   CHECK(file_content().size() == 1 << 20);
 }
 
-TEST_CASE_FIXTURE(Fixture, "an odd file reads on as zeros, and is left as it is") {
+TEST_CASE_FIXTURE(BackingFixture, "an odd file reads on as zeros, and is left as it is") {
   const auto backing = make(70'001);
   CHECK(backing->size() == 70'144);
   CHECK(get(*backing, 69'999, 145) == joined({'x', 'x'}, std::vector<char>(143, 0)));
   CHECK(file_content().size() == 70'001);
 }
 
-TEST_CASE_FIXTURE(Fixture, "an odd file that is written directly loses nothing at its end") {
+TEST_CASE_FIXTURE(BackingFixture, "an odd file that is written directly loses nothing at its end") {
   const auto backing = make(70'001);
   // The mapping is in use.
   for (int i = 0; i < 100; ++i) get(*backing, 65'536, 4096);
@@ -99,14 +99,14 @@ TEST_CASE_FIXTURE(Fixture, "an odd file that is written directly loses nothing a
   CHECK(get(*open_file_backing(path().string()), 70'001, 143) == std::vector<char>(143, 'b'));
 }
 
-TEST_CASE_FIXTURE(Fixture, "an odd file that was cut short is not filled up with zeros") {
+TEST_CASE_FIXTURE(BackingFixture, "an odd file that was cut short is not filled up with zeros") {
   const auto backing = make(70'001);
   File::open(path(), O_RDWR).truncate(4096);
   CHECK(error_of([&] { backing->open_for_writing(); }).code() == EIO);
   CHECK(file_content().size() == 4096);
 }
 
-TEST_CASE_FIXTURE(Fixture, "a sync that failed stays failed, and reads go on") {
+TEST_CASE_FIXTURE(BackingFixture, "a sync that failed stays failed, and reads go on") {
   const auto backing = make(1 << 20);
   backing->open_for_writing();
   put(*backing, 0, 512, 'a');
@@ -122,7 +122,7 @@ TEST_CASE_FIXTURE(Fixture, "a sync that failed stays failed, and reads go on") {
   CHECK(error_of([&] { backing->open_for_writing(); }).code() == EIO);
 }
 
-TEST_CASE_FIXTURE(Fixture, "a file that was replaced is not written") {
+TEST_CASE_FIXTURE(BackingFixture, "a file that was replaced is not written") {
   const auto backing = make(4096);
   const auto aside = directory.path() / "aside";
   std::filesystem::copy_file(path(), aside);
@@ -132,7 +132,7 @@ TEST_CASE_FIXTURE(Fixture, "a file that was replaced is not written") {
   CHECK(mentions(error, "put that file back"));
 }
 
-TEST_CASE_FIXTURE(Fixture, "a file that is read by others is not written") {
+TEST_CASE_FIXTURE(BackingFixture, "a file that is read by others is not written") {
   const auto backing = make(4096);
   {
     const auto other = open_file_backing(path().string());
@@ -142,7 +142,7 @@ TEST_CASE_FIXTURE(Fixture, "a file that is read by others is not written") {
   CHECK(error_of([&] { open_file_backing(path().string()); }).code() == EBUSY);
 }
 
-TEST_CASE_FIXTURE(Fixture, "holes are zeros, but not past where a file was cut short") {
+TEST_CASE_FIXTURE(BackingFixture, "holes are zeros, but not past where a file was cut short") {
   const auto backing = [&] {
     make(4096);
     File::open(path(), O_RDWR).truncate(1 << 20);

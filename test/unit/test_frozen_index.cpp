@@ -11,12 +11,12 @@ using plydisk::test::mentions;
 
 namespace {
 
-struct Fixture {
+struct FrozenIndexFixture {
   test::TemporaryDirectory directory;
   const LayerIdentity identity{"11111111-2222-4333-8444-555555555555", "", 1ULL << 40};
   const std::filesystem::path path = directory.path() / "index.sqlite";
 
-  Fixture() { SectorIndex::create(path, identity, Durability::process); }
+  FrozenIndexFixture() { SectorIndex::create(path, identity, Durability::process); }
   void freeze(const std::vector<ChunkChange>& rows) {
     SectorIndex index(path, identity, Durability::process);
     index.commit(rows, {}, false);
@@ -32,7 +32,7 @@ struct Fixture {
 
 }  // namespace
 
-TEST_CASE_FIXTURE(Fixture, "a frozen index gives the rows that were committed") {
+TEST_CASE_FIXTURE(FrozenIndexFixture, "a frozen index gives the rows that were committed") {
   std::mt19937_64 random(3);
   std::vector<ChunkChange> rows;
   // Far apart and side by side, at both ends of the disk; enough for several runs.
@@ -49,20 +49,22 @@ TEST_CASE_FIXTURE(Fixture, "a frozen index gives the rows that were committed") 
   CHECK(check_frozen_index(path, identity).empty());
 }
 
-TEST_CASE_FIXTURE(Fixture, "an empty index can be frozen") {
+TEST_CASE_FIXTURE(FrozenIndexFixture, "an empty index can be frozen") {
   freeze({});
   CHECK(load().empty());
   CHECK(check_frozen_index(path, identity).empty());
 }
 
-TEST_CASE_FIXTURE(Fixture, "an index that is written again after it was frozen is packed anew") {
+TEST_CASE_FIXTURE(FrozenIndexFixture,
+                  "an index that is written again after it was frozen is packed anew") {
   freeze({{7, {SectorSet::all(), {}}}});
   freeze({{9, {SectorSet::range(1, 1), {}}}});
   CHECK(load() ==
         std::vector<ChunkChange>{{7, {SectorSet::all(), {}}}, {9, {SectorSet::range(1, 1), {}}}});
 }
 
-TEST_CASE_FIXTURE(Fixture, "a frozen index that is damaged or was never frozen is refused") {
+TEST_CASE_FIXTURE(FrozenIndexFixture,
+                  "a frozen index that is damaged or was never frozen is refused") {
   CHECK(error_of([&] { load(); }).code() != 0);
   freeze({{7, {SectorSet::all(), {}}}, {9, {SectorSet::range(1, 1), {}}}});
   const auto refused = [&](const char* sql) {
@@ -81,7 +83,7 @@ TEST_CASE_FIXTURE(Fixture, "a frozen index that is damaged or was never frozen i
   SUBCASE("another layer's") { refused("UPDATE meta SET value = 'x' WHERE key = 'uuid'"); }
 }
 
-TEST_CASE_FIXTURE(Fixture, "a check sees that the two forms differ") {
+TEST_CASE_FIXTURE(FrozenIndexFixture, "a check sees that the two forms differ") {
   freeze({{7, {SectorSet::all(), {}}}});
   change("UPDATE chunk SET chunk = 8");
   CHECK(load().size() == 1);

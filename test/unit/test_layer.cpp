@@ -21,7 +21,7 @@ namespace {
 
 constexpr std::uint64_t disk_size = 4 << 20;
 
-struct Fixture {
+struct LayerFixture {
   TemporaryDirectory directory;
   LayerIdentity identity{"11111111-2222-4333-8444-555555555555", "", disk_size};
   LayerOptions options{LayerKind::data, Durability::durable, "boot-1", {}};
@@ -48,7 +48,7 @@ std::vector<char> get(const Layer& layer, std::uint64_t offset, std::size_t leng
 
 }  // namespace
 
-TEST_CASE_FIXTURE(Fixture, "a layer holds what was written and nothing else") {
+TEST_CASE_FIXTURE(LayerFixture, "a layer holds what was written and nothing else") {
   const auto layer = create();
   CHECK(layer->empty());
   put(*layer, chunk_size + 1024, std::vector<char>(512, 'a'));
@@ -59,7 +59,7 @@ TEST_CASE_FIXTURE(Fixture, "a layer holds what was written and nothing else") {
   CHECK(layer->check().empty());
 }
 
-TEST_CASE_FIXTURE(Fixture, "zeroes are held, and data can follow them") {
+TEST_CASE_FIXTURE(LayerFixture, "zeroes are held, and data can follow them") {
   const auto layer = create();
   put(*layer, 0, std::vector<char>(4096, 'a'));
   layer->zero(1024, 2 * chunk_size);
@@ -72,7 +72,7 @@ TEST_CASE_FIXTURE(Fixture, "zeroes are held, and data can follow them") {
   CHECK(get(*layer, 1024, 512) == std::vector<char>(512, 0));
 }
 
-TEST_CASE_FIXTURE(Fixture, "a crash of the process loses nothing that was written") {
+TEST_CASE_FIXTURE(LayerFixture, "a crash of the process loses nothing that was written") {
   {
     const auto layer = create();
     put(*layer, 512, std::vector<char>(512, 'a'));
@@ -89,7 +89,7 @@ TEST_CASE_FIXTURE(Fixture, "a crash of the process loses nothing that was writte
   CHECK(open_after_reboot()->find(0).data() == SectorSet::range(1, 1));
 }
 
-TEST_CASE_FIXTURE(Fixture, "after a reboot a durable layer is what its index says") {
+TEST_CASE_FIXTURE(LayerFixture, "after a reboot a durable layer is what its index says") {
   {
     const auto layer = create();
     put(*layer, 512, std::vector<char>(512, 'a'));
@@ -101,7 +101,7 @@ TEST_CASE_FIXTURE(Fixture, "after a reboot a durable layer is what its index say
   CHECK(get(*layer, 512, 512) == std::vector<char>(512, 'a'));
 }
 
-TEST_CASE_FIXTURE(Fixture, "pending records are copied to the data file after a reboot") {
+TEST_CASE_FIXTURE(LayerFixture, "pending records are copied to the data file after a reboot") {
   {
     const auto layer = create();
     put(*layer, 512, std::vector<char>(512, 'a'));
@@ -112,7 +112,7 @@ TEST_CASE_FIXTURE(Fixture, "pending records are copied to the data file after a 
   CHECK(get(*open_after_reboot(), 512, 512) == std::vector<char>(512, 'a'));
 }
 
-TEST_CASE_FIXTURE(Fixture, "a record never wins over data that was flushed later") {
+TEST_CASE_FIXTURE(LayerFixture, "a record never wins over data that was flushed later") {
   {
     const auto layer = create();
     put(*layer, 512, std::vector<char>(512, 'a'));
@@ -123,7 +123,7 @@ TEST_CASE_FIXTURE(Fixture, "a record never wins over data that was flushed later
   CHECK(get(*open_after_reboot(), 512, 512) == std::vector<char>(512, 'b'));
 }
 
-TEST_CASE_FIXTURE(Fixture, "zero and write again between two flushes is synced") {
+TEST_CASE_FIXTURE(LayerFixture, "zero and write again between two flushes is synced") {
   {
     const auto layer = create();
     put(*layer, 512, std::vector<char>(512, 'a'));
@@ -135,14 +135,14 @@ TEST_CASE_FIXTURE(Fixture, "zero and write again between two flushes is synced")
   CHECK(get(*open_after_reboot(), 512, 512) == std::vector<char>(512, 'c'));
 }
 
-TEST_CASE_FIXTURE(Fixture, "a volatile layer survives the process but not the machine") {
+TEST_CASE_FIXTURE(LayerFixture, "a volatile layer survives the process but not the machine") {
   options.durability = Durability::process;
   put(*create(), 0, std::vector<char>(512, 'v'));
   CHECK(open()->find(0).data() == SectorSet::range(0, 1));
   CHECK(error_of([&] { open_after_reboot(); }).code() == ESTALE);
 }
 
-TEST_CASE_FIXTURE(Fixture, "the index of a volatile layer is saved by maintenance") {
+TEST_CASE_FIXTURE(LayerFixture, "the index of a volatile layer is saved by maintenance") {
   options.durability = Durability::process;
   const auto layer = create();
   put(*layer, 0, std::vector<char>(512, 'v'));
@@ -154,7 +154,7 @@ TEST_CASE_FIXTURE(Fixture, "the index of a volatile layer is saved by maintenanc
   CHECK(rows == 1);
 }
 
-TEST_CASE_FIXTURE(Fixture, "a pass layer needs the backing synced before its index is") {
+TEST_CASE_FIXTURE(LayerFixture, "a pass layer needs the backing synced before its index is") {
   int syncs = 0;
   options.kind = LayerKind::pass;
   options.sync_backing = [&] { ++syncs; };
@@ -165,7 +165,7 @@ TEST_CASE_FIXTURE(Fixture, "a pass layer needs the backing synced before its ind
   CHECK(syncs == 1);
 }
 
-TEST_CASE_FIXTURE(Fixture, "a layer whose sync failed is stopped") {
+TEST_CASE_FIXTURE(LayerFixture, "a layer whose sync failed is stopped") {
   options.kind = LayerKind::pass;
   options.sync_backing = [] { throw Error(EIO, "the disk is gone"); };
   const auto layer = create();
@@ -175,7 +175,7 @@ TEST_CASE_FIXTURE(Fixture, "a layer whose sync failed is stopped") {
   CHECK(error_of([&] { layer->mark_pass(0, SectorSet::range(1, 1)); }).code() == EIO);
 }
 
-TEST_CASE_FIXTURE(Fixture, "what a failed sync left in memory is not believed later") {
+TEST_CASE_FIXTURE(LayerFixture, "what a failed sync left in memory is not believed later") {
   {
     const auto layer = create();
     put(*layer, 512, std::vector<char>(512, 'a'));
@@ -193,7 +193,7 @@ TEST_CASE_FIXTURE(Fixture, "what a failed sync left in memory is not believed la
   layer->flush();
 }
 
-TEST_CASE_FIXTURE(Fixture, "a full disk is no excuse for a failed sync") {
+TEST_CASE_FIXTURE(LayerFixture, "a full disk is no excuse for a failed sync") {
   const auto layer = create();
   put(*layer, 0, std::vector<char>(512, 'a'));
   layer->flush();
@@ -203,7 +203,7 @@ TEST_CASE_FIXTURE(Fixture, "a full disk is no excuse for a failed sync") {
   CHECK(mentions(error_of([&] { layer->flush(); }), "stopped"));
 }
 
-TEST_CASE_FIXTURE(Fixture, "what a failed commit left in memory is not believed later") {
+TEST_CASE_FIXTURE(LayerFixture, "what a failed commit left in memory is not believed later") {
   {
     const auto layer = create();
     put(*layer, 512, std::vector<char>(512, 'a'));
@@ -213,7 +213,7 @@ TEST_CASE_FIXTURE(Fixture, "what a failed commit left in memory is not believed 
   CHECK(open()->empty());
 }
 
-TEST_CASE_FIXTURE(Fixture, "a volatile layer's map is believed whatever failed") {
+TEST_CASE_FIXTURE(LayerFixture, "a volatile layer's map is believed whatever failed") {
   options.durability = Durability::process;
   {
     const auto layer = create();
@@ -224,7 +224,7 @@ TEST_CASE_FIXTURE(Fixture, "a volatile layer's map is believed whatever failed")
   CHECK(open()->find(0).data() == SectorSet::range(1, 1));
 }
 
-TEST_CASE_FIXTURE(Fixture, "a map that is older than the index is not believed") {
+TEST_CASE_FIXTURE(LayerFixture, "a map that is older than the index is not believed") {
   const auto older_map = directory.path() / "map";
   const auto write_and_bring_back_the_map = [&] {
     {
@@ -252,7 +252,7 @@ TEST_CASE_FIXTURE(Fixture, "a map that is older than the index is not believed")
   }
 }
 
-TEST_CASE_FIXTURE(Fixture, "a map may have data where the index says pass") {
+TEST_CASE_FIXTURE(LayerFixture, "a map may have data where the index says pass") {
   {
     const auto layer = create();
     layer->import_state(0, {}, SectorSet::range(0, 4));
@@ -264,7 +264,7 @@ TEST_CASE_FIXTURE(Fixture, "a map may have data where the index says pass") {
   CHECK(layer->find(0).pass() == (SectorSet::range(0, 1) | SectorSet::range(2, 2)));
 }
 
-TEST_CASE_FIXTURE(Fixture, "a full disk does not stop a layer, nor does a quota") {
+TEST_CASE_FIXTURE(LayerFixture, "a full disk does not stop a layer, nor does a quota") {
   {
     const auto layer = create();
     put(*layer, 0, std::vector<char>(512, 'a'));
@@ -277,13 +277,13 @@ TEST_CASE_FIXTURE(Fixture, "a full disk does not stop a layer, nor does a quota"
   CHECK(open_after_reboot()->find(0).data() == SectorSet::range(0, 1));
 }
 
-TEST_CASE_FIXTURE(Fixture, "another layer's files are refused") {
+TEST_CASE_FIXTURE(LayerFixture, "another layer's files are refused") {
   create();
   identity.uuid = "99999999-2222-4333-8444-555555555555";
   CHECK(mentions(error_of([&] { open(); }), "uuid"));
 }
 
-TEST_CASE_FIXTURE(Fixture, "a layer with another parent is refused") {
+TEST_CASE_FIXTURE(LayerFixture, "a layer with another parent is refused") {
   create();
   identity.parent = "99999999-2222-4333-8444-555555555555";
   const Error error = error_of([&] { open(); });
@@ -291,7 +291,7 @@ TEST_CASE_FIXTURE(Fixture, "a layer with another parent is refused") {
   CHECK(mentions(error, "parent"));
 }
 
-TEST_CASE_FIXTURE(Fixture, "a truncated data file is refused") {
+TEST_CASE_FIXTURE(LayerFixture, "a truncated data file is refused") {
   create();
   File::open(folder() / Layer::data_name, O_RDWR).truncate(disk_size - 512);
   const Error error = error_of([&] { open(); });
@@ -299,14 +299,14 @@ TEST_CASE_FIXTURE(Fixture, "a truncated data file is refused") {
   CHECK(mentions(error, "truncated"));
 }
 
-TEST_CASE_FIXTURE(Fixture, "a damaged index is refused") {
+TEST_CASE_FIXTURE(LayerFixture, "a damaged index is refused") {
   create();
   const std::vector<char> junk(4096, 'x');
   File::open(folder() / SectorIndex::file_name, O_RDWR).write(junk.data(), junk.size(), 0);
   CHECK(error_of([&] { open(); }).code() == EUCLEAN);
 }
 
-TEST_CASE_FIXTURE(Fixture, "many writers and flushers together lose no sector") {
+TEST_CASE_FIXTURE(LayerFixture, "many writers and flushers together lose no sector") {
   constexpr unsigned writers = 4;
   {
     const auto layer = create();

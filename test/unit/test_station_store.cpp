@@ -31,7 +31,7 @@ class FakeServer : public Upstream {
   bool refuses = false;
 };
 
-struct Fixture {
+struct StationFixture {
   std::shared_ptr<FakeServer> server = std::make_shared<FakeServer>();
   TemporaryDirectory directory;
   std::unique_ptr<Store> store;
@@ -39,7 +39,7 @@ struct Fixture {
   bool keeps_files = true;
   std::unique_ptr<Store::Connection> disk;
 
-  Fixture() {
+  StationFixture() {
     std::filesystem::create_directory(memory());
     const File file = File::open(server_file(), O_RDWR | O_CREAT);
     file.truncate(64 << 20);
@@ -110,7 +110,7 @@ bool has_word(char value) { return value != 0; }
 
 }  // namespace
 
-TEST_CASE_FIXTURE(Fixture, "each of a station's destinations takes writes, at its place") {
+TEST_CASE_FIXTURE(StationFixture, "each of a station's destinations takes writes, at its place") {
   for (const char* local : {"client-ram", "client-volatile", "client-persistent"}) {
     attach(local);
     put('l', 1);
@@ -136,7 +136,7 @@ TEST_CASE_FIXTURE(Fixture, "each of a station's destinations takes writes, at it
   }
 }
 
-TEST_CASE_FIXTURE(Fixture, "the newest write of each sector is read, wherever it went") {
+TEST_CASE_FIXTURE(StationFixture, "the newest write of each sector is read, wherever it went") {
   attach("server-volatile");
   constexpr std::array order{
       "server-volatile",   "client-ram",        "server-volatile", "client-volatile",
@@ -155,7 +155,7 @@ TEST_CASE_FIXTURE(Fixture, "the newest write of each sector is read, wherever it
   CHECK(writes() == Destination::client_ram);
 }
 
-TEST_CASE_FIXTURE(Fixture, "a station's restart keeps all, its reboot what is persistent") {
+TEST_CASE_FIXTURE(StationFixture, "a station's restart keeps all, its reboot what is persistent") {
   attach("client-persistent");
   put('p', 1);
   redirect("client-ram");
@@ -170,7 +170,7 @@ TEST_CASE_FIXTURE(Fixture, "a station's restart keeps all, its reboot what is pe
   CHECK_FALSE(has_word(get(2)));
 }
 
-TEST_CASE_FIXTURE(Fixture, "persistent writes above volatile ones go with them") {
+TEST_CASE_FIXTURE(StationFixture, "persistent writes above volatile ones go with them") {
   SUBCASE("volatile at the server, without a layer here") {
     attach("server-volatile");
     put('v', 1);
@@ -193,7 +193,8 @@ TEST_CASE_FIXTURE(Fixture, "persistent writes above volatile ones go with them")
   CHECK_FALSE(has_word(get(2)));
 }
 
-TEST_CASE_FIXTURE(Fixture, "persistent writes to the server below do not make others volatile") {
+TEST_CASE_FIXTURE(StationFixture,
+                  "persistent writes to the server below do not make others volatile") {
   attach("server-persistent");
   put('s', 1);
   CHECK(redirect("client-persistent").survives);
@@ -205,7 +206,7 @@ TEST_CASE_FIXTURE(Fixture, "persistent writes to the server below do not make ot
   CHECK(get(2) == 'q');
 }
 
-TEST_CASE_FIXTURE(Fixture, "a full place hands over to the next, and loses nothing") {
+TEST_CASE_FIXTURE(StationFixture, "a full place hands over to the next, and loses nothing") {
   attach("client-ram:1M,client-volatile:1M,server-volatile");
   char value = 'a';
   for (std::uint64_t number = 0; number < 1024; number += 16) put(++value, number, 16);
@@ -223,7 +224,8 @@ TEST_CASE_FIXTURE(Fixture, "a full place hands over to the next, and loses nothi
   CHECK(at_server(0) == 'z');
 }
 
-TEST_CASE_FIXTURE(Fixture, "at the end of the list the station is told that its disk is full") {
+TEST_CASE_FIXTURE(StationFixture,
+                  "at the end of the list the station is told that its disk is full") {
   attach("client-ram:1M");
   std::uint64_t number = 0;
   const Error error = error_of([&] {
@@ -249,7 +251,7 @@ TEST_CASE_FIXTURE(Fixture, "at the end of the list the station is told that its 
   CHECK(error_of([&] { put('p', 5000); }).code() == ENOSPC);
 }
 
-TEST_CASE_FIXTURE(Fixture, "carrying moves the station's writes to where they stay") {
+TEST_CASE_FIXTURE(StationFixture, "carrying moves the station's writes to where they stay") {
   attach("client-ram");
   put('a', 1);
   redirect("client-volatile");
@@ -274,7 +276,7 @@ TEST_CASE_FIXTURE(Fixture, "carrying moves the station's writes to where they st
   CHECK(std::filesystem::is_empty(memory()));
 }
 
-TEST_CASE_FIXTURE(Fixture, "the server is told where writes go, and what they lie on") {
+TEST_CASE_FIXTURE(StationFixture, "the server is told where writes go, and what they lie on") {
   attach("server-volatile");
   put('v', 1);
   redirect("client-persistent");
@@ -293,7 +295,7 @@ TEST_CASE_FIXTURE(Fixture, "the server is told where writes go, and what they li
   CHECK(server->told == std::vector<std::string>{"end"});
 }
 
-TEST_CASE_FIXTURE(Fixture, "what the server refuses is not done") {
+TEST_CASE_FIXTURE(StationFixture, "what the server refuses is not done") {
   attach("client-ram");
   put('m', 1);
   server->refuses = true;
@@ -309,7 +311,7 @@ TEST_CASE_FIXTURE(Fixture, "what the server refuses is not done") {
   CHECK(writes() == Destination::client_volatile);
 }
 
-TEST_CASE_FIXTURE(Fixture, "a server of another make is written directly or not at all") {
+TEST_CASE_FIXTURE(StationFixture, "a server of another make is written directly or not at all") {
   server.reset();
   open("boot-1");
   set_writes("server-volatile");
@@ -325,7 +327,7 @@ TEST_CASE_FIXTURE(Fixture, "a server of another make is written directly or not 
   CHECK(store->layers().empty());
 }
 
-TEST_CASE_FIXTURE(Fixture, "without a folder on a disk there are no files") {
+TEST_CASE_FIXTURE(StationFixture, "without a folder on a disk there are no files") {
   keeps_files = false;
   open("boot-1");
   set_writes("client-volatile");
@@ -336,7 +338,8 @@ TEST_CASE_FIXTURE(Fixture, "without a folder on a disk there are no files") {
   CHECK(writes() == Destination::client_ram);
 }
 
-TEST_CASE_FIXTURE(Fixture, "many redirections of a station leave few layers and lose nothing") {
+TEST_CASE_FIXTURE(StationFixture,
+                  "many redirections of a station leave few layers and lose nothing") {
   attach("client-ram");
   constexpr std::array plans{"client-ram", "client-volatile", "server-volatile"};
   for (unsigned i = 0; i < 60; ++i) {

@@ -19,11 +19,11 @@ using plydisk::test::TemporaryDirectory;
 
 namespace {
 
-struct Fixture {
+struct StoreFixture {
   TemporaryDirectory directory;
   std::unique_ptr<Store> store;
 
-  Fixture() {
+  StoreFixture() {
     Store::init(path());
     open("boot-1");
     Store::NewImage image;
@@ -63,7 +63,7 @@ char get(Store::Connection& connection, std::uint64_t offset = 0) {
 
 }  // namespace
 
-TEST_CASE_FIXTURE(Fixture, "a connection alone makes nothing") {
+TEST_CASE_FIXTURE(StoreFixture, "a connection alone makes nothing") {
   const auto connection = connect("img@pc");
   CHECK(get(*connection) == 0);
   CHECK(store->layers().empty());
@@ -72,7 +72,7 @@ TEST_CASE_FIXTURE(Fixture, "a connection alone makes nothing") {
   CHECK(store->layers().size() == 1);
 }
 
-TEST_CASE_FIXTURE(Fixture, "stations share an image and not their writes") {
+TEST_CASE_FIXTURE(StoreFixture, "stations share an image and not their writes") {
   const auto one = connect("img@one");
   const auto two = connect("img@two");
   put(*one, '1');
@@ -84,7 +84,7 @@ TEST_CASE_FIXTURE(Fixture, "stations share an image and not their writes") {
   CHECK(again->multi_conn());
 }
 
-TEST_CASE_FIXTURE(Fixture, "unnamed connections have a disk each") {
+TEST_CASE_FIXTURE(StoreFixture, "unnamed connections have a disk each") {
   const auto one = connect("img");
   const auto two = connect("img");
   put(*one, '1');
@@ -92,7 +92,7 @@ TEST_CASE_FIXTURE(Fixture, "unnamed connections have a disk each") {
   CHECK_FALSE(one->multi_conn());
 }
 
-TEST_CASE_FIXTURE(Fixture, "volatile is clean at the next session, persistent is as left") {
+TEST_CASE_FIXTURE(StoreFixture, "volatile is clean at the next session, persistent is as left") {
   add_station("v", Destination::server_volatile);
   add_station("p", Destination::server_persistent);
   for (const char* station : {"v", "p"}) {
@@ -103,13 +103,13 @@ TEST_CASE_FIXTURE(Fixture, "volatile is clean at the next session, persistent is
   CHECK(get(*connect("img@p")) == 'x');
 }
 
-TEST_CASE_FIXTURE(Fixture, "a session goes on over a restart of the server, volatile or not") {
+TEST_CASE_FIXTURE(StoreFixture, "a session goes on over a restart of the server, volatile or not") {
   put(*connect("img@pc"), 'v');
   open("boot-1");
   CHECK(get(*connect("img@pc")) == 'v');
 }
 
-TEST_CASE_FIXTURE(Fixture, "a reboot of the server's machine ends its sessions") {
+TEST_CASE_FIXTURE(StoreFixture, "a reboot of the server's machine ends its sessions") {
   add_station("p", Destination::server_persistent);
   put(*connect("img@v"), 'v');
   {
@@ -122,7 +122,7 @@ TEST_CASE_FIXTURE(Fixture, "a reboot of the server's machine ends its sessions")
   CHECK(get(*connect("img@p")) == 'p');
 }
 
-TEST_CASE_FIXTURE(Fixture, "a persistent layer above a volatile one goes with it") {
+TEST_CASE_FIXTURE(StoreFixture, "a persistent layer above a volatile one goes with it") {
   const auto connection = connect("img@pc");
   put(*connection, 'v');
   const auto result = store->redirect("pc", Destination::server_persistent, {}, {});
@@ -136,7 +136,7 @@ TEST_CASE_FIXTURE(Fixture, "a persistent layer above a volatile one goes with it
   CHECK(get(*next, 65536) == 0);
 }
 
-TEST_CASE_FIXTURE(Fixture, "carry brings volatile writes into what survives") {
+TEST_CASE_FIXTURE(StoreFixture, "carry brings volatile writes into what survives") {
   const auto connection = connect("img@pc");
   put(*connection, 'v');
   const auto result = store->redirect("pc", Destination::server_persistent, {true, false}, {});
@@ -146,7 +146,7 @@ TEST_CASE_FIXTURE(Fixture, "carry brings volatile writes into what survives") {
   CHECK(get(*connect("img@pc")) == 'v');
 }
 
-TEST_CASE_FIXTURE(Fixture, "what a station writes to is taken over at its next session") {
+TEST_CASE_FIXTURE(StoreFixture, "what a station writes to is taken over at its next session") {
   add_station("pc", Destination::server_volatile);
   const auto connection = connect("img@pc");
   put(*connection, 'v');
@@ -161,7 +161,7 @@ TEST_CASE_FIXTURE(Fixture, "what a station writes to is taken over at its next s
   CHECK(store->session("pc").persistent);
 }
 
-TEST_CASE_FIXTURE(Fixture, "direct has the image alone") {
+TEST_CASE_FIXTURE(StoreFixture, "direct has the image alone") {
   add_station("boss", Destination::direct);
   {
     const auto other = connect("img@other");
@@ -184,7 +184,7 @@ TEST_CASE_FIXTURE(Fixture, "direct has the image alone") {
   CHECK(get(*connect("img@other")) == 'd');
 }
 
-TEST_CASE_FIXTURE(Fixture, "direct is refused where it would break persistent layers") {
+TEST_CASE_FIXTURE(StoreFixture, "direct is refused where it would break persistent layers") {
   add_station("p", Destination::server_persistent);
   add_station("boss", Destination::direct);
   put(*connect("img@p"), 'p');
@@ -196,7 +196,7 @@ TEST_CASE_FIXTURE(Fixture, "direct is refused where it would break persistent la
   put(*connect("img@boss"), 'd');
 }
 
-TEST_CASE_FIXTURE(Fixture, "direct over written layers needs carry or force") {
+TEST_CASE_FIXTURE(StoreFixture, "direct over written layers needs carry or force") {
   const auto connection = connect("img@pc");
   put(*connection, 'v');
   CHECK(error_of([&] { store->redirect("pc", Destination::direct, {}, {}); }).code() == EBUSY);
@@ -210,7 +210,7 @@ TEST_CASE_FIXTURE(Fixture, "direct over written layers needs carry or force") {
 }
 
 // As a power cut in the middle of --carry leaves it.
-TEST_CASE_FIXTURE(Fixture, "direct writes that belong with layers hold the image") {
+TEST_CASE_FIXTURE(StoreFixture, "direct writes that belong with layers hold the image") {
   add_station("p", Destination::server_persistent);
   {
     const auto connection = connect("img@p");
@@ -245,7 +245,7 @@ TEST_CASE_FIXTURE(Fixture, "direct writes that belong with layers hold the image
   }
 }
 
-TEST_CASE_FIXTURE(Fixture, "a merged layer that has direct writes holds the image too") {
+TEST_CASE_FIXTURE(StoreFixture, "a merged layer that has direct writes holds the image too") {
   {
     const auto connection = connect("img@p");
     put(*connection, 'v');
@@ -262,7 +262,8 @@ TEST_CASE_FIXTURE(Fixture, "a merged layer that has direct writes holds the imag
   CHECK(get(*connection, 65536) == 'p');
 }
 
-TEST_CASE_FIXTURE(Fixture, "what is wrong with an image is told to a direct station at connect") {
+TEST_CASE_FIXTURE(StoreFixture,
+                  "what is wrong with an image is told to a direct station at connect") {
   add_station("boss", Destination::direct);
   const File other = File::open(path() / "images" / "img" / "disk", O_RDONLY);
   REQUIRE(::flock(other.fd(), LOCK_SH) == 0);
@@ -275,7 +276,7 @@ TEST_CASE_FIXTURE(Fixture, "what is wrong with an image is told to a direct stat
   put(*connect("img@boss"), 'd');
 }
 
-TEST_CASE_FIXTURE(Fixture, "a session keeps its image until it ends") {
+TEST_CASE_FIXTURE(StoreFixture, "a session keeps its image until it ends") {
   Store::NewImage image;
   image.name = "second";
   image.size = 1 << 20;
@@ -303,7 +304,7 @@ TEST_CASE_FIXTURE(Fixture, "a session keeps its image until it ends") {
   }
 }
 
-TEST_CASE_FIXTURE(Fixture, "layers that the catalogue does not know are left alone") {
+TEST_CASE_FIXTURE(StoreFixture, "layers that the catalogue does not know are left alone") {
   const auto layers = path() / "layers";
   const auto foreign = layers / "11111111-2222-4333-8444-555555555555";
   std::filesystem::create_directory(foreign);
@@ -332,7 +333,7 @@ TEST_CASE_FIXTURE(Fixture, "layers that the catalogue does not know are left alo
   CHECK(std::filesystem::exists(foreign / "data"));
 }
 
-TEST_CASE_FIXTURE(Fixture, "a peer is told of the images that it may use") {
+TEST_CASE_FIXTURE(StoreFixture, "a peer is told of the images that it may use") {
   const auto names = [&](const Peer& peer) {
     std::string text;
     for (const auto& image : store->exports(peer)) text += image.name + " ";
@@ -359,7 +360,7 @@ TEST_CASE_FIXTURE(Fixture, "a peer is told of the images that it may use") {
   CHECK(names(far) == "img second ");
 }
 
-TEST_CASE_FIXTURE(Fixture, "a redirection opens a layer, and many are folded") {
+TEST_CASE_FIXTURE(StoreFixture, "a redirection opens a layer, and many are folded") {
   const auto connection = connect("img@pc");
   for (unsigned i = 0; i < 100; ++i) {
     put(*connection, static_cast<char>('a' + i % 26), i * 4096);
@@ -371,7 +372,7 @@ TEST_CASE_FIXTURE(Fixture, "a redirection opens a layer, and many are folded") {
     REQUIRE(get(*connection, i * 4096) == static_cast<char>('a' + i % 26));
 }
 
-TEST_CASE_FIXTURE(Fixture, "unknown stations come in from this machine alone") {
+TEST_CASE_FIXTURE(StoreFixture, "unknown stations come in from this machine alone") {
   const Peer far{false, "192.0.2.7"};
   CHECK(error_of([&] { connect("img@pc", far); }).code() == EACCES);
   CHECK(error_of([&] { connect("img", far); }).code() == EACCES);
@@ -384,7 +385,7 @@ TEST_CASE_FIXTURE(Fixture, "unknown stations come in from this machine alone") {
   connect("img@pc", far);
 }
 
-TEST_CASE_FIXTURE(Fixture, "a station comes from its networks, and one address at a time") {
+TEST_CASE_FIXTURE(StoreFixture, "a station comes from its networks, and one address at a time") {
   StationRecord station;
   station.name = "pc";
   station.allow = {"192.0.2.0/24"};
@@ -395,7 +396,7 @@ TEST_CASE_FIXTURE(Fixture, "a station comes from its networks, and one address a
   CHECK(error_of([&] { connect("img@pc", {false, "192.0.2.10"}); }).code() == EBUSY);
 }
 
-TEST_CASE_FIXTURE(Fixture, "an address alone finds its station") {
+TEST_CASE_FIXTURE(StoreFixture, "an address alone finds its station") {
   StationRecord station;
   station.name = "pc";
   station.allow = {"192.0.2.9"};
@@ -405,13 +406,13 @@ TEST_CASE_FIXTURE(Fixture, "an address alone finds its station") {
   CHECK(store->session("pc").record.station == "pc");
 }
 
-TEST_CASE_FIXTURE(Fixture, "a new token of a station is a new boot") {
+TEST_CASE_FIXTURE(StoreFixture, "a new token of a station is a new boot") {
   put(*connect("img@pc+one"), '1');
   CHECK(get(*connect("img@pc+one")) == '1');
   CHECK(get(*connect("img@pc+two")) == 0);
 }
 
-TEST_CASE_FIXTURE(Fixture, "a session ends when its grace is over") {
+TEST_CASE_FIXTURE(StoreFixture, "a session ends when its grace is over") {
   store->catalogue().set_parameter("session-grace", "0");
   put(*connect("img@pc"), 'v');
   for (unsigned i = 0; i < 100 && !store->sessions().empty(); ++i)
@@ -420,13 +421,13 @@ TEST_CASE_FIXTURE(Fixture, "a session ends when its grace is over") {
   CHECK(store->layers().empty());
 }
 
-TEST_CASE_FIXTURE(Fixture, "a second process is told who has the store") {
+TEST_CASE_FIXTURE(StoreFixture, "a second process is told who has the store") {
   const Error error = error_of([&] { Store::open(path()); });
   CHECK(error.code() == EBUSY);
   CHECK(mentions(error, std::to_string(::getpid())));
 }
 
-TEST_CASE_FIXTURE(Fixture,
+TEST_CASE_FIXTURE(StoreFixture,
                   "a backing that was changed, shrank or went is refused, and can be accepted") {
   const auto file = directory.path() / "linked.img";
   File::open(file, O_RDWR | O_CREAT).truncate(1 << 20);
@@ -452,7 +453,7 @@ TEST_CASE_FIXTURE(Fixture,
   CHECK(mentions(error_of([&] { connect("linked@pc"); }), "missing"));
 }
 
-TEST_CASE_FIXTURE(Fixture, "an image in use is not removed") {
+TEST_CASE_FIXTURE(StoreFixture, "an image in use is not removed") {
   auto connection = connect("img@pc");
   CHECK(error_of([&] { store->remove_image("img"); }).code() == EBUSY);
   connection.reset();
@@ -462,7 +463,7 @@ TEST_CASE_FIXTURE(Fixture, "an image in use is not removed") {
   CHECK_FALSE(std::filesystem::exists(path() / "images" / "img"));
 }
 
-TEST_CASE_FIXTURE(Fixture, "a station's newer connections shut out its older ones") {
+TEST_CASE_FIXTURE(StoreFixture, "a station's newer connections shut out its older ones") {
   const Peer far{false, "10.0.0.1"}, moved{false, "10.0.0.2"};
   store->catalogue().set_parameter("unknown-stations", "allow");
   const auto old = connect("img@pc+token.5", far);
@@ -490,7 +491,7 @@ TEST_CASE_FIXTURE(Fixture, "a station's newer connections shut out its older one
   CHECK(error_of([&] { write(*newer, 'x'); }).code() == ESHUTDOWN);
 }
 
-TEST_CASE_FIXTURE(Fixture, "a station that has written is not given another session") {
+TEST_CASE_FIXTURE(StoreFixture, "a station that has written is not given another session") {
   put(*connect("img@pc+token.1"), 'a');
   CHECK(get(*connect("img@pc+token.2.r")) == 'a');
   CHECK(error_of([&] { connect("img@pc+other.3.r"); }).code() == ESTALE);
