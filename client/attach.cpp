@@ -18,6 +18,7 @@
 
 #include "backing/nbd_backing.hpp"
 #include "base/error.hpp"
+#include "base/secret.hpp"
 #include "base/uuid.hpp"
 #include "control/server_link.hpp"
 #include "kernel_nbd.hpp"
@@ -39,13 +40,13 @@ std::string host_name() {
   return name.substr(0, name.find('.'));
 }
 
-// A name for the folder of this server's disk, which is the same each time.
-std::string store_name(const AttachedDisk& disk) {
+// A name for the folder of this server's disk, which is the same each time: with TLS as without.
+std::string store_name(const std::string& uri, const std::string& station) {
   std::string name;
-  const auto scheme = disk.uri.find("://");
-  for (const char c : disk.uri.substr(scheme + 3))
+  const auto scheme = uri.find("://");
+  for (const char c : uri.substr(scheme + 3))
     name += std::isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' ? c : '_';
-  return name + "@" + disk.station;
+  return name + "@" + station;
 }
 
 unsigned free_device(const std::set<unsigned>& skipped) {
@@ -59,13 +60,23 @@ unsigned free_device(const std::set<unsigned>& skipped) {
               "modprobe -r nbd && modprobe nbd nbds_max=64");
 }
 
+// Files by their whole names, since the engine works in another folder.
+TlsOptions complete(TlsOptions tls, const std::string& station) {
+  for (std::string* const path : {&tls.certificates, &tls.psk}) {
+    if (path->empty()) continue;
+    *path = std::filesystem::absolute(*path).lexically_normal();
+    if (::access(path->c_str(), R_OK) != 0) throw_errno("cannot read " + *path);
+  }
+  if (tls.user.empty()) tls.user = station;
+  return tls;
+}
+
 AttachedDisk make_record(const AttachOptions& options, const std::set<unsigned>& skipped) {
   if (!is_nbd_uri(options.uri))
     throw Error(EINVAL, quote(options.uri) +
                             " is not an NBD URI, such as nbd://server/image or "
                             "nbd+unix:///image?socket=/run/server.sock");
   AttachedDisk disk;
-  disk.uri = options.uri;
   const std::string name = export_of(options.uri);
   const std::string in_uri =
       name.find('@') == std::string::npos ? "" : name.substr(name.find('@') + 1);
@@ -77,6 +88,7 @@ AttachedDisk make_record(const AttachOptions& options, const std::set<unsigned>&
                  : !in_uri.empty()        ? in_uri
                                           : host_name();
   require_valid_name("station", disk.station);
+  disk.uri = with_tls(options.uri, complete(options.tls, disk.station));
   disk.read_only = options.read_only;
   disk.connections = options.connections;
   disk.patience = options.patience;
@@ -89,7 +101,8 @@ AttachedDisk make_record(const AttachOptions& options, const std::set<unsigned>&
     disk.socket = std::filesystem::absolute(options.socket).lexically_normal();
     disk.name = disk_name(options.socket);
   }
-  disk.store = disk.keeps_files ? std::filesystem::absolute(options.folder) / store_name(disk)
+  disk.store = disk.keeps_files ? std::filesystem::absolute(options.folder) /
+                                      store_name(options.uri, disk.station)
                                 : disk.folder() / "store";
   return disk;
 }
@@ -103,24 +116,25 @@ struct Origin {
 
 // Asks the server what it has for this station, and writes that into the disk's record.
 Origin greet_server(AttachedDisk& disk, const AttachOptions& options) {
-  Origin origin{options.uri, "", options.writes.empty() ? "client-ram" : options.writes};
+  Origin origin{disk.uri, "", options.writes.empty() ? "client-ram" : options.writes};
   const std::string name = export_of(options.uri);
   const std::string image = name.substr(0, name.find_first_of(":@"));
   disk.image = is_valid_name(image) ? image : "disk";
   std::string token = boot_id();
   std::erase(token, '-');
   const std::string named = is_valid_name(image) ? image : "";
-  std::optional<unsigned> version;
-  if (const auto colon = name.find(':'); colon != std::string::npos)
-    version = parse_export_name(name).version;
+  ServerLink::Hello hello{disk.station, token, "", std::nullopt, std::nullopt};
+  if (name.find(':') != std::string::npos) hello.version = parse_export_name(name).version;
+  if (!options.writes.empty()) hello.writes = WritePlan(options.writes);
+  if (!options.secret_file.empty()) hello.secret = read_secret(options.secret_file);
   if (const auto greeting =
-          ServerLink(control_uri(options.uri, named, disk.station, token)).hello(version)) {
+          ServerLink(control_uri(disk.uri, named, disk.station, token)).hello(hello)) {
     disk.image = greeting->at("image").get<std::string>();
     disk.token = token;
-    disk.control = control_uri(options.uri, disk.image, disk.station, token);
+    disk.control = control_uri(disk.uri, disk.image, disk.station, token);
     disk.uuid = greeting->at("uuid").get<std::string>();
     origin.uri = with_export(
-        options.uri, disk.image + ":" + greeting->at("version").dump() + "@" + disk.station);
+        disk.uri, disk.image + ":" + greeting->at("version").dump() + "@" + disk.station);
     origin.uuid = disk.uuid;
     if (options.writes.empty()) origin.plan = greeting->at("writes").get<std::string>();
   }
@@ -132,10 +146,15 @@ Origin greet_server(AttachedDisk& disk, const AttachOptions& options) {
 // made.
 void reuse_store(Store& store, const ImageRecord& known, const AttachedDisk& disk,
                  const Origin& origin, const AttachOptions& options, std::uint64_t size) {
-  const bool is_same = known.uuid == (origin.uuid.empty() ? known.uuid : origin.uuid) &&
-                       known.backing == origin.uri && known.size == size;
-  if (is_same) return;
-  if (const auto session = store.catalogue().session_of(disk.station, disk.image)) {
+  // An image that is known by its uuid may be reached in another way than it was.
+  const bool is_same =
+      known.size == size &&
+      (origin.uuid.empty()
+           ? known.backing == origin.uri
+           : known.uuid == origin.uuid && export_of(known.backing) == export_of(origin.uri));
+  if (is_same && known.backing == origin.uri) return;
+  const auto session = store.catalogue().session_of(disk.station, disk.image);
+  if (session && !is_same) {
     const bool is_other_image = !origin.uuid.empty() && known.uuid != origin.uuid;
     if (options.keep_version && !is_other_image) return;
     if (!options.discard)

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "attached_disk.hpp"
+#include "backing/nbd_uri.hpp"
 
 namespace plydisk {
 
@@ -15,6 +16,8 @@ struct AttachOptions {
   std::optional<unsigned> device;  // none: the first free one
   std::string socket;              // serve on this Unix socket, without a device
   std::string station;             // empty: the host's name
+  TlsOptions tls;                  // on top of what the URI says
+  std::string secret_file;         // empty: there is no secret
   std::string writes;  // empty: what a plydisk server says for the station, or client-ram
   std::string folder;  // on a disk of this station, for layers in files; empty: there are none
   unsigned connections = 4;

@@ -76,6 +76,19 @@ void add_attach(CLI::App& app, Command& command) {
                    "Serve the disk on this Unix socket, without a device")
       ->excludes("DEVICE");
   verb->add_option("--station", options->station, "The station's name; else the host's");
+  verb->add_option("--secret-file", options->secret_file,
+                   "A file with the secret that the server asks of this station")
+      ->type_name("FILE");
+  verb->add_option("--tls-certificates", options->tls.certificates,
+                   "Use TLS: a folder with ca-cert.pem, and client-cert.pem and client-key.pem if "
+                   "the server asks for them")
+      ->type_name("DIR");
+  verb->add_option("--tls-psk", options->tls.psk,
+                   "Use TLS: a file with a pre-shared key, in lines USER:KEY")
+      ->type_name("FILE")
+      ->excludes("--tls-certificates");
+  verb->add_option("--tls-user", options->tls.user, "Whose key; else the station's name")
+      ->needs("--tls-psk");
   verb->add_option("--writes", options->writes,
                    "Where writes go, and where next when a place is full: DEST[:SIZE][,DEST…]; "
                    "else what the server says, or client-ram");

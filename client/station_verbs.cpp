@@ -1,6 +1,7 @@
 #include <iostream>
 #include <memory>
 
+#include "base/secret.hpp"
 #include "command.hpp"
 #include "output.hpp"
 #include "store/names.hpp"
@@ -40,6 +41,8 @@ void print_station(const json& station) {
   Table fields({{}, {}});
   for (const char* field : {"name", "image", "writes", "persistence"})
     fields.add({field, printable(station[field])});
+  fields.add({"destinations", printable(station["destinations"])});
+  fields.add({"secret", station["has_secret"].get<bool>() ? "set" : "-"});
   fields.add({"allow", joined(station["allow"])});
   fields.add({"comment", printable(station["comment"])});
   fields.add({"created", format_time(station["created"])});
@@ -47,10 +50,12 @@ void print_station(const json& station) {
 }
 
 struct StationOptions {
-  std::string name, image, writes, comment;
+  std::string name, image, writes, destinations, secret_file, comment;
   std::vector<std::string> allow, assignments;
   CLI::Option* image_option = nullptr;
   CLI::Option* writes_option = nullptr;
+  CLI::Option* destinations_option = nullptr;
+  CLI::Option* secret_option = nullptr;
   CLI::Option* allow_option = nullptr;
   CLI::Option* comment_option = nullptr;
 };
@@ -62,6 +67,13 @@ void add_options(CLI::App& verb, StationOptions& options) {
   options.writes_option =
       verb.add_option("--writes", options.writes, "Where its writes go, such as server-volatile")
           ->type_name("DEST");
+  options.destinations_option =
+      verb.add_option("--destinations", options.destinations,
+                      "What it may choose itself besides that; else all but direct")
+          ->type_name("DEST[,DEST]");
+  options.secret_option = verb.add_option("--secret-file", options.secret_file,
+                                          "A file with the secret that it must show; empty: none")
+                              ->type_name("FILE");
   options.allow_option = verb.add_option("--allow", options.allow,
                                          "A network or address it may come from; may be repeated")
                              ->type_name("CIDR")
@@ -74,6 +86,11 @@ json station_params(const StationOptions& options) {
   json params{{"name", options.name}};
   if (options.image_option->count() > 0) params["image"] = null_if_empty(options.image);
   if (options.writes_option->count() > 0) params["writes"] = null_if_empty(options.writes);
+  if (options.destinations_option->count() > 0)
+    params["destinations"] = null_if_empty(options.destinations);
+  if (options.secret_option->count() > 0)
+    params["secret"] =
+        options.secret_file.empty() ? json(nullptr) : json(read_secret(options.secret_file));
   if (options.comment_option->count() > 0) params["comment"] = options.comment;
   if (options.allow_option->count() > 0) {
     params["allow"] = json::array();
@@ -82,8 +99,8 @@ json station_params(const StationOptions& options) {
         params["allow"].push_back(network);
   }
   for (const std::string& assignment : options.assignments) {
-    const auto [key, value] =
-        split_assignment(assignment, "a station", {"image", "writes", "allow", "comment"});
+    const auto [key, value] = split_assignment(
+        assignment, "a station", {"image", "writes", "destinations", "allow", "comment"});
     params[key] = key == "allow" ? json(split_at_commas(value)) : null_if_empty(value);
   }
   return params;
@@ -111,11 +128,14 @@ void add_set(CLI::App& group, Command& command) {
   CLI::App* verb =
       add_verb(group, "set", "Change a station; a live session keeps what it began with",
                "  plydisk station set pc07 writes=server-persistent\n"
+               "  plydisk station set pc07 --destinations client-ram,client-volatile\n"
+               "  plydisk station set pc07 --secret-file pc07.secret\n"
                "  plydisk station set pc07 --allow 10.0.0.0/24 comment=\"front desk\"\n"
                "  plydisk station set pc07 image= allow=      (clears both)");
   add_options(*verb, *options);
   verb->add_option("KEY=VALUE", options->assignments,
-                   "image, writes, allow (separated by commas) or comment; empty clears");
+                   "image, writes, destinations or allow (separated by commas), comment; empty "
+                   "clears");
   verb->callback([&command, options] {
     command.run = [&command, options] {
       const json params = station_params(*options);

@@ -179,6 +179,8 @@ nlohmann::json follow_server(ControlService& service, const std::string& method,
   return service.call("redirect", params);
 }
 
+void log(const std::string& sentence) { nbdkit_error("%s", sentence.c_str()); }
+
 // nbdkit waits for its clients' threads before it says that it is to end.
 bool is_pointless() { return nbdkit_nanosleep(0, 1) != 0; }
 
@@ -199,7 +201,7 @@ std::unique_ptr<Server> open_server(bool serve) {
   options.nbd = nbd;
   options.memory = configuration.memory;
   options.keeps_files = configuration.files;
-  options.log = [](const std::string& sentence) { nbdkit_error("%s", sentence.c_str()); };
+  options.log = log;
   if (!configuration.control.empty())
     opened->link = std::make_shared<ServerLink>(configuration.control);
   options.upstream = opened->link;
@@ -283,7 +285,7 @@ void* open(int read_only) {
     handle->read_only = read_only != 0;
     if (server->store && StationChannel::is_meant(nbdkit_export_name())) {
       handle->channel = std::make_unique<StationChannel>(*server->store, server->stations,
-                                                         nbdkit_export_name(), current_peer());
+                                                         nbdkit_export_name(), current_peer(), log);
       return handle.release();
     }
     if (server->store) {

@@ -15,6 +15,10 @@ void throw_nbd_error(const std::string& server) {
   // "nbd_aio_connect_uri: connect: …": the function is of no use to a reader.
   if (const auto colon = reason.find(": "); reason.starts_with("nbd_") && colon != reason.npos)
     reason.erase(0, colon + 2);
+  // With TLS 1.3, what a server thinks of a certificate comes after the handshake.
+  if (reason.find("gnutls_record_") != reason.npos)
+    reason +=
+        " The server has ended the TLS connection: it may not accept this key or certificate.";
   throw Error(code == 0 ? EIO : code, "cannot connect to " + server + ": " + reason);
 }
 

@@ -12,4 +12,13 @@ std::string export_of(const std::string& uri);
 // The URI with another export's name.
 std::string with_export(const std::string& uri, const std::string& name);
 
+struct TlsOptions {
+  std::string certificates;  // a folder, as libnbd's tls-certificates; for X.509
+  std::string psk;           // a file of lines USER:KEY, for pre-shared keys
+  std::string user;          // which of them
+};
+// The URI with TLS, if any option is set. Throws Error(EINVAL) for options that don't go together,
+// or with the URI.
+std::string with_tls(const std::string& uri, const TlsOptions& options);
+
 }  // namespace plydisk

@@ -1,5 +1,6 @@
 #include <ctime>
 
+#include "base/secret.hpp"
 #include "control/methods.hpp"
 #include "control/records.hpp"
 
@@ -11,6 +12,13 @@ namespace {
 void apply(const Params& params, StationRecord& station) {
   if (params.has("image")) station.image = params.optional_text("image");
   if (params.has("writes")) station.writes = params.write_plan("writes");
+  if (params.has("destinations")) station.destinations = params.write_plan("destinations");
+  if (params.has("secret")) {
+    const auto secret = params.optional_text("secret");
+    if (secret) require_valid_secret(*secret);
+    station.secret = secret ? std::optional(derive_key(*secret)) : std::nullopt;
+    station.proven.clear();
+  }
   if (params.has("allow")) station.allow = params.texts("allow");
   if (params.has("comment")) station.comment = params.optional_text("comment").value_or("");
 }

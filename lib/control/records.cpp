@@ -70,6 +70,8 @@ json station_json(Catalogue& catalogue, const StationRecord& station) {
           {"image", optional_json(station.image)},
           {"writes", optional_json(station.writes)},
           {"persistence", persistence(is_persistent(effective_writes(catalogue, station).first()))},
+          {"destinations", optional_json(station.destinations)},
+          {"has_secret", station.secret.has_value()},
           {"allow", station.allow},
           {"comment", station.comment},
           {"created", time_json(station.created)}};

@@ -5,6 +5,7 @@
 
 #include "backing/nbd_uri.hpp"
 #include "base/error.hpp"
+#include "base/secret.hpp"
 #include "control/protocol.hpp"
 #include "control/station_protocol.hpp"
 #include "store/names.hpp"
@@ -62,6 +63,10 @@ json ServerLink::call(const std::string& method, json params) {
   } catch (const Error& error) {
     throw Error(ESHUTDOWN, error.what());
   }
+  return call_on(connection, method, std::move(params));
+}
+
+json ServerLink::call_on(const Connection& connection, const std::string& method, json params) {
   const json answer = json::parse(
       exchange(connection, to_line({{"jsonrpc", "2.0"}, {"method", method}, {"params", params}})),
       nullptr, false);
@@ -72,18 +77,32 @@ json ServerLink::call(const std::string& method, json params) {
   throw Error(error["data"]["errno"].get<int>(), error["message"].get<std::string>());
 }
 
-std::optional<json> ServerLink::hello(std::optional<unsigned> version) {
+std::optional<json> ServerLink::hello(const Hello& hello) {
+  Connection connection;
   try {
     // One that does not know the name, or anything of control connections.
-    if (read_text(*connect(), 0) != banner) return std::nullopt;
+    connection = connect();
+    if (read_text(*connection, 0) != banner) return std::nullopt;
   } catch (const Error& error) {
     for (const int away : {ECONNREFUSED, ETIMEDOUT, ECONNRESET, EPIPE, EHOSTUNREACH, ENETUNREACH})
       if (error.code() == away) throw;
     return std::nullopt;
   }
   json params = json::object();
-  if (version) params["version"] = *version;
-  return call("hello", params);
+  if (hello.version) params["version"] = *hello.version;
+  if (hello.writes) params["writes"] = to_string(*hello.writes);
+  if (!hello.secret.empty()) {
+    const json challenge = call_on(connection, "challenge", json::object());
+    if (!challenge.at("recipe").is_null())
+      params["proof"] = prove(
+          hello.secret, challenge["recipe"].get<std::string>(),
+          proof_message(challenge.at("nonce").get<std::string>(), hello.station, hello.token));
+  }
+  return call_on(connection, "hello", params);
+}
+
+void ServerLink::require_may_choose(const WritePlan& plan) {
+  call("may", {{"writes", to_string(plan)}});
 }
 
 void ServerLink::redirect(Destination writes, bool above_volatile, bool carry) {

@@ -30,7 +30,14 @@ class ServerLink final : public Upstream {
 
   // What the server has for this station. Nothing if the server is not plydisk's. Throws Error with
   // its refusal, or if it can't be reached.
-  std::optional<nlohmann::json> hello(std::optional<unsigned> version);
+  struct Hello {
+    std::string station, token;       // as in the URI
+    std::string secret;               // empty: none
+    std::optional<unsigned> version;  // else the published one
+    std::optional<WritePlan> writes;  // else what the server says
+  };
+  std::optional<nlohmann::json> hello(const Hello& hello);
+  void require_may_choose(const WritePlan& plan) override;
   void redirect(Destination writes, bool above_volatile, bool carry) override;
   void end_session() override;
 
@@ -45,6 +52,8 @@ class ServerLink final : public Upstream {
   using Connection = std::shared_ptr<NbdConnection>;
   Connection connect();
   nlohmann::json call(const std::string& method, nlohmann::json params);
+  nlohmann::json call_on(const Connection& connection, const std::string& method,
+                         nlohmann::json params);
   // stop() does not end it: the server answers, or the connection is lost.
   std::string exchange(const Connection& connection, const std::string& request);
   void serve();

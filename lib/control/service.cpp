@@ -20,6 +20,9 @@ struct Method {
   json (*run)(ControlService&, const Params&, const Progress&);
 };
 
+const std::vector<const char*> station_fields{"name",   "image", "writes", "destinations",
+                                              "secret", "allow", "comment"};
+
 const std::vector<Method>& method_table() {
   static const std::vector<Method> table{
       {"image.create",
@@ -30,10 +33,10 @@ const std::vector<Method>& method_table() {
       {"image.set", {"name", "description", "writes"}, methods::image_set},
       {"image.remove", {"name"}, methods::image_remove},
       {"image.accept", {"name"}, methods::image_accept},
-      {"station.add", {"name", "image", "writes", "allow", "comment"}, methods::station_add},
+      {"station.add", station_fields, methods::station_add},
       {"station.list", {}, methods::station_list},
       {"station.show", {"name"}, methods::station_show},
-      {"station.set", {"name", "image", "writes", "allow", "comment"}, methods::station_set},
+      {"station.set", station_fields, methods::station_set},
       {"station.remove", {"name"}, methods::station_remove},
       {"session.list", {}, methods::session_list},
       {"session.show", {"session"}, methods::session_show},

@@ -8,10 +8,11 @@
 // image.set       name, description*, writes* (null clears)            image
 // image.remove    name                                                 {name}
 // image.accept    name                                                 image
-// station.add     name, image*, writes*, allow*, comment*              station
+// station.add     name, image*, writes*, destinations*, secret*,       station, without its secret
+//                 allow*, comment*
 // station.list                                                         [station]
 // station.show    name                                                 station
-// station.set     name, image*, writes*, allow*, comment* (null clears) station
+// station.set     as station.add (null clears)                         station
 // station.remove  name                                                 {name}
 // session.list                                                         [session, without history]
 // session.show    session                                              session

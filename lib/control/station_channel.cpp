@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/uuid.hpp"
 #include "control/params.hpp"
 #include "control/protocol.hpp"
 #include "control/station_protocol.hpp"
@@ -32,11 +33,12 @@ bool StationChannel::is_meant(std::string_view export_name) {
 }
 
 StationChannel::StationChannel(Store& store, StationHub& hub, std::string_view export_name,
-                               Peer peer)
+                               Peer peer, Log log)
     : store_(store),
       hub_(hub),
       name_(parse_control_name(export_name)),
       peer_(std::move(peer)),
+      log_(std::move(log)),
       answer_(banner) {}
 
 void StationChannel::write(const void* data, std::size_t length, std::uint64_t offset) {
@@ -50,7 +52,10 @@ void StationChannel::write(const void* data, std::size_t length, std::uint64_t o
       throw RpcError(rpc_code::invalid_request, EINVAL, "a request is an object with a method");
     answer = to_line({{"jsonrpc", "2.0"}, {"id", nullptr}, {"result", carry_out(request)}});
   } catch (...) {
-    answer = to_line(error_answer(nullptr, current_error_json()));
+    const json error = current_error_json();
+    if (error["data"]["errno"] == EACCES)
+      log_("refused from " + peer_.address + ": " + error["message"].get<std::string>());
+    answer = to_line(error_answer(nullptr, error));
   }
   const std::lock_guard lock(mutex_);
   answer_ = answer;
@@ -72,7 +77,9 @@ json StationChannel::carry_out(const json& request) {
   static const json none = json::object();
   const json& params = request.contains("params") ? request["params"] : none;
   const std::string& method = request["method"].get_ref<const std::string&>();
+  if (method == "challenge") return challenge(params);
   if (method == "hello") return hello(params);
+  if (method == "may") return may(params);
   if (method == "redirect") return redirect(params);
   if (method == "end") return end(params);
   if (method == "answer") return take_answer(params);
@@ -80,14 +87,39 @@ json StationChannel::carry_out(const json& request) {
 }
 
 json StationChannel::hello(const json& given) {
-  const Params params("hello", given, {"version"});
+  const Params params("hello", given, {"version", "writes", "proof"});
   ExportName name = name_;
   if (given.contains("version") && given["version"].is_number_unsigned())
     name.version = given["version"].get<unsigned>();
-  const Greeting greeting = store_.greet(name, peer_);
+  Introduction introduction;
+  introduction.writes = params.write_plan("writes");
+  {
+    const std::lock_guard lock(mutex_);
+    if (!nonce_.empty()) {
+      introduction.proof = params.optional_text("proof").value_or("");
+      introduction.message = proof_message(nonce_, *name_.station, *name_.session);
+      nonce_.clear();
+    }
+  }
+  const Greeting greeting = store_.greet(name, peer_, introduction);
   return {{"station", greeting.station}, {"image", greeting.image.name},
           {"uuid", greeting.image.uuid}, {"version", greeting.version},
           {"size", greeting.image.size}, {"writes", to_string(greeting.plan)}};
+}
+
+json StationChannel::challenge(const json& given) {
+  const Params params("challenge", given, {});
+  const auto recipe = store_.secret_recipe(name_, peer_);
+  if (!recipe) return {{"recipe", nullptr}, {"nonce", nullptr}};
+  const std::lock_guard lock(mutex_);
+  nonce_ = random_hex(32);
+  return {{"recipe", *recipe}, {"nonce", nonce_}};
+}
+
+json StationChannel::may(const json& given) {
+  const Params params("may", given, {"writes"});
+  store_.require_may_choose(name_, WritePlan(params.text("writes")));
+  return json::object();
 }
 
 json StationChannel::redirect(const json& given) {

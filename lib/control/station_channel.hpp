@@ -1,6 +1,7 @@
 // A station's control connection, at the server: see station_protocol.hpp.
 #pragma once
 
+#include <functional>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -16,15 +17,18 @@ class StationChannel {
  public:
   // Whether this export's name asks for a control connection.
   static bool is_meant(std::string_view export_name);
-  // Throws Error(EINVAL) for a name that has no station or token.
-  StationChannel(Store& store, StationHub& hub, std::string_view export_name, Peer peer);
+  // Throws Error(EINVAL) for a name that has no station or token. `log` gets what is refused.
+  using Log = std::function<void(const std::string&)>;
+  StationChannel(Store& store, StationHub& hub, std::string_view export_name, Peer peer, Log log);
 
   void write(const void* data, std::size_t length, std::uint64_t offset);
   void read(void* buffer, std::size_t length, std::uint64_t offset);
 
  private:
   nlohmann::json carry_out(const nlohmann::json& request);
+  nlohmann::json challenge(const nlohmann::json& params);
   nlohmann::json hello(const nlohmann::json& params);
+  nlohmann::json may(const nlohmann::json& params);
   nlohmann::json redirect(const nlohmann::json& params);
   nlohmann::json end(const nlohmann::json& params);
   nlohmann::json take_answer(const nlohmann::json& params);
@@ -34,8 +38,10 @@ class StationChannel {
   StationHub& hub_;
   const ExportName name_;
   const Peer peer_;
-  std::mutex mutex_;  // protects the answer
+  const Log log_;
+  std::mutex mutex_;  // protects all below
   std::string answer_;
+  std::string nonce_;  // good for one hello
 };
 
 }  // namespace plydisk

@@ -6,11 +6,16 @@
 // if there was no request yet. A read at `event_offset` waits for the next request of the server to
 // the station, and is empty after a while. Texts end with a NUL, and what lies behind is zeros.
 //
-//   hello     version*                        {station, image, uuid, version, size, writes}
+//   challenge                                 {recipe, nonce}, both null if the station has no
+//   secret hello     version*, writes*, proof*       {station, image, uuid, version, size, writes}
+//   may       writes                          {}     whether the station may choose these
 //   redirect  writes, above_volatile, carry   {writes}
 //   end                                       {}
 //   answer    to, result* or error*           {}     what came of the server's request; neither:
 //                                                    it has arrived
+//
+// The proof is prove() of secret.hpp, for the message that proof_message() makes of the nonce; the
+// challenge and hello go over the same connection.
 //
 // The server asks: redirect (writes, carry, force), as on its control socket. What has not arrived
 // soon is asked again: a read may have been left behind by a connection that is gone.
@@ -18,6 +23,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace plydisk::station_protocol {
@@ -27,5 +33,10 @@ inline constexpr std::string_view banner = R"({"plydisk":1})";
 inline constexpr std::size_t longest_message = std::size_t{64} << 10;  // bytes
 inline constexpr std::uint64_t event_offset = std::uint64_t{1} << 20;
 inline constexpr std::uint64_t size = std::uint64_t{2} << 20;
+
+inline std::string proof_message(const std::string& nonce, const std::string& station,
+                                 const std::string& token) {
+  return "plydisk\n" + nonce + "\n" + station + "\n" + token;
+}
 
 }  // namespace plydisk::station_protocol

@@ -103,6 +103,9 @@ CREATE TABLE station(
     CHECK(length(name) BETWEEN 1 AND 64 AND name NOT GLOB '*[^A-Za-z0-9._-]*'),
   image TEXT REFERENCES image(name),
   writes TEXT,
+  destinations TEXT,
+  secret TEXT,
+  proven TEXT NOT NULL,
   comment TEXT NOT NULL,
   created INTEGER NOT NULL
 ) STRICT;

@@ -23,7 +23,7 @@
 namespace plydisk {
 
 // Raised when a store cannot be read by older programs; newer ones are refused (EPROTONOSUPPORT).
-inline constexpr int store_format = 2;
+inline constexpr int store_format = 3;
 
 // A server's store has images for many stations. A station's has one image, the export of a server,
 // and one session on it, whose layers are the station's own; its writes to "server-…" and "direct"
@@ -73,7 +73,12 @@ struct StationRecord {
   std::string name;
   std::optional<std::string> image;
   std::optional<WritePlan> writes;
-  std::vector<std::string> allow;  // CIDRs; empty: from anywhere
+  // What the station may choose itself besides what `writes` says, a list without sizes; none: all
+  // but direct.
+  std::optional<WritePlan> destinations;
+  std::vector<std::string> allow;     // CIDRs; empty: from anywhere
+  std::optional<std::string> secret;  // what is kept of it, see secret.hpp
+  std::string proven;                 // the session token that came with proof of the secret last
   std::string comment;
   std::int64_t created = 0;
 };

@@ -22,8 +22,11 @@ StationRecord read_station(Database& db, const Statement& row) {
   station.name = row.text(0);
   station.image = row.optional_text(1);
   if (!row.is_null(2)) station.writes = WritePlan(row.text(2));
-  station.comment = row.text(3);
-  station.created = row.integer(4);
+  if (!row.is_null(3)) station.destinations = WritePlan(row.text(3));
+  station.secret = row.optional_text(4);
+  station.proven = row.text(5);
+  station.comment = row.text(6);
+  station.created = row.integer(7);
   Statement network = prepare(
       db, "SELECT network FROM station_allow WHERE station = ? ORDER BY position", station.name);
   while (network.step()) station.allow.push_back(network.text(0));
@@ -31,7 +34,7 @@ StationRecord read_station(Database& db, const Statement& row) {
 }
 
 constexpr const char* select_stations =
-    "SELECT name, image, writes, comment, created FROM station ";
+    "SELECT name, image, writes, destinations, secret, proven, comment, created FROM station ";
 
 std::optional<StationRecord> find_station_row(Database& db, const std::string& name) {
   Statement row = prepare(db, std::string(select_stations) + "WHERE name = ?", name);
@@ -52,6 +55,11 @@ void require_sound(const StationRecord& station) {
   if (station.allow.size() > most_networks)
     throw Error(EINVAL, "a station takes at most 256 networks: join some of them");
   for (const std::string& network : station.allow) require_valid_cidr(network);
+  if (station.destinations)
+    for (const auto& step : station.destinations->steps())
+      if (step.limit)
+        throw Error(EINVAL, "what a station may choose takes no sizes: " +
+                                to_string(*station.destinations));
 }
 
 void write_networks(Database& db, const StationRecord& station) {
@@ -125,8 +133,11 @@ void Catalogue::add_station(const StationRecord& station) {
     throw Error(EEXIST, "there is a station " + quote(station.name) +
                             " already: change it with \"plydisk station set\"");
   if (station.image) rows::require_image(db_, *station.image);
-  run(db_, "INSERT INTO station(name, image, writes, comment, created) VALUES(?, ?, ?, ?, ?)",
-      station.name, station.image, station.writes, station.comment, station.created);
+  run(db_,
+      "INSERT INTO station(name, image, writes, destinations, secret, proven, comment, created) "
+      "VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+      station.name, station.image, station.writes, station.destinations, station.secret,
+      station.proven, station.comment, station.created);
   write_networks(db_, station);
   transaction.commit();
 }
@@ -140,8 +151,11 @@ StationRecord Catalogue::change_station(const std::string& name,
   change(*station);
   require_sound(*station);
   if (station->image) rows::require_image(db_, *station->image);
-  run(db_, "UPDATE station SET image = ?, writes = ?, comment = ?, created = ? WHERE name = ?",
-      station->image, station->writes, station->comment, station->created, name);
+  run(db_,
+      "UPDATE station SET image = ?, writes = ?, destinations = ?, secret = ?, proven = ?, "
+      "comment = ?, created = ? WHERE name = ?",
+      station->image, station->writes, station->destinations, station->secret, station->proven,
+      station->comment, station->created, name);
   write_networks(db_, *station);
   transaction.commit();
   return *station;

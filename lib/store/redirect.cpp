@@ -67,6 +67,16 @@ void StoreImpl::push_marker(LiveSession& session, Destination destination) {
       [&](Stack& stack, bool&) { stack.layers.insert(stack.layers.begin(), layer); });
 }
 
+// A server that is away is not waited for: what goes to it fails soon enough, and the rest must
+// work without it.
+void StoreImpl::ask_whether_allowed(const WritePlan& plan) {
+  try {
+    options_.upstream->require_may_choose(plan);
+  } catch (const Error& error) {
+    if (error.code() == EACCES) throw;
+  }
+}
+
 // Tells the server, whose word counts, before anything is done here.
 void StoreImpl::tell_upstream(LiveSession& session, Destination destination, bool carry) {
   if (!options_.upstream) return;
@@ -221,10 +231,7 @@ bool StoreImpl::follow_station(LiveSession& session, const RedirectOptions& opti
     session.saved ? save(session) : publish(session);
     return true;
   }
-  if (result.to == Destination::direct && session.record.plan.find(result.to) == nullptr)
-    throw Error(EACCES, "station " + quote(session.record.station) +
-                            " may not write to the image directly; allow it with: plydisk station "
-                            "set NAME --writes direct");
+  require_may_choose(session.record.station, session.record.plan, result.to);
   if (options.above_volatile && surviving(session.layers) == session.layers.size()) {
     push_marker(session, Destination::client_ram);
     // What takes the writes must be on top of it at once.
@@ -283,6 +290,7 @@ RedirectResult StoreImpl::redirect(const std::string& name, const WritePlan& pla
                                    const RedirectOptions& options, const Progress& progress) {
   const Destination destination = plan.first();
   if (!options.by_station) require_possible(destination);
+  if (options_.upstream) ask_whether_allowed(plan);
   const SessionPtr session = live_session(name);
   if (!session)
     throw Error(EINVAL, "session " + quote(name) +

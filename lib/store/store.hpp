@@ -81,6 +81,12 @@ struct RedirectOptions {
   bool by_station = false, above_volatile = false;
 };
 
+// What a station says of itself before it connects.
+struct Introduction {
+  std::string message, proof;       // that it has its secret, as in secret.hpp
+  std::optional<WritePlan> writes;  // that it will use, whatever the server proposes
+};
+
 // What a station would get that connected now.
 struct Greeting {
   ImageRecord image;
@@ -167,8 +173,15 @@ class Store {
   };
   // The images that this peer could connect to, as far as names and addresses decide it.
   virtual std::vector<ImageRecord> exports(const Peer& peer) = 0;
-  // Makes nothing. Throws Error as connect() would.
-  virtual Greeting greet(const ExportName& name, const Peer& peer) = 0;
+  // How the station proves that it has its secret (key_recipe() in secret.hpp); none if it has
+  // none.
+  virtual std::optional<std::string> secret_recipe(const ExportName& name, const Peer& peer) = 0;
+  // Throws Error as connect() would, and EACCES for what the station may not choose. Makes nothing,
+  // but that the name's session token is known now for one that came with proof of the secret.
+  virtual Greeting greet(const ExportName& name, const Peer& peer,
+                         const Introduction& introduction) = 0;
+  // Throws Error(EACCES) if this station may not choose all that is in the plan.
+  virtual void require_may_choose(const ExportName& name, const WritePlan& plan) = 0;
   // The id of the live session that a client has begun with this name's token. ENOENT.
   virtual std::string session_with_token(const ExportName& name) = 0;
   // Creates nothing durable: the first write does. Throws Error with the reason for a refusal.

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/error.hpp"
+#include "base/secret.hpp"
 #include "base/uuid.hpp"
 #include "store/store_impl.hpp"
 
@@ -346,12 +347,60 @@ StoreImpl::Arrival StoreImpl::receive(const ExportName& name, const Peer& peer) 
   WritePlan plan(catalogue_.parameter("default-writes"));
   if (image.writes) plan = *image.writes;
   if (station && station->writes) plan = *station->writes;
-  return {station_name, image, plan};
+  return {station, station_name, image, plan};
 }
 
-Greeting StoreImpl::greet(const ExportName& name, const Peer& peer) {
+std::optional<std::string> StoreImpl::secret_recipe(const ExportName& name, const Peer& peer) {
   const std::lock_guard connect(connect_mutex_);
-  const auto [station, image, plan] = receive(name, peer);
+  const auto station = receive(name, peer).record;
+  if (!station || !station->secret) return std::nullopt;
+  return key_recipe(*station->secret);
+}
+
+// Who shows the secret once may go on under the same token, which is new at each boot.
+void StoreImpl::require_secret(const StationRecord& station, const ExportName& name,
+                               const Introduction& introduction) {
+  if (!station.secret) return;
+  const std::string token = name.session.value_or("");
+  if (!token.empty() && token == station.proven) return;
+  if (introduction.proof.empty())
+    throw Error(EACCES, "station " + quote(station.name) +
+                            " has a secret, which it must show: attach it with plydisk attach "
+                            "--secret-file FILE; a plain NBD client can't show it");
+  if (!is_proven(*station.secret, introduction.message, introduction.proof))
+    throw Error(EACCES, "the secret of station " + quote(station.name) + " is wrong");
+  catalogue_.change_station(station.name, [&](StationRecord& record) { record.proven = token; });
+}
+
+// `own`: the plan that an administrator made for the station, who may go wherever that says.
+void StoreImpl::require_may_choose(const std::string& station, const WritePlan& own,
+                                   const WritePlan& plan) {
+  const auto record = catalogue_.find_station(station);
+  const auto may = [&](Destination destination) {
+    if (own.find(destination) != nullptr) return true;
+    if (record && record->destinations) return record->destinations->find(destination) != nullptr;
+    return destination != Destination::direct;
+  };
+  for (const auto& step : plan.steps())
+    if (!may(step.destination))
+      throw Error(EACCES, "station " + quote(station) + " may not choose " +
+                              to_string(step.destination) +
+                              " for its writes; the administrator allows it with: plydisk station "
+                              "set " +
+                              (station.empty() ? "NAME" : station) + " --destinations LIST");
+}
+
+void StoreImpl::require_may_choose(const ExportName& name, const WritePlan& plan) {
+  const std::string id = session_with_token(name);
+  require_may_choose(name.station.value_or(""), session(id).record.plan, plan);
+}
+
+Greeting StoreImpl::greet(const ExportName& name, const Peer& peer,
+                          const Introduction& introduction) {
+  const std::lock_guard connect(connect_mutex_);
+  const auto [record, station, image, plan] = receive(name, peer);
+  if (record) require_secret(*record, name, introduction);
+  if (introduction.writes) require_may_choose(station, plan, *introduction.writes);
   Greeting greeting{image, image.published, plan, station};
   // Layers that wait for the station lie on the version on which they were made.
   if (!station.empty())
@@ -381,7 +430,7 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& given, c
       const std::lock_guard lock(mutex_);
       if (stopping_) throw Error(ESHUTDOWN, "the server is stopping");
     }
-    const auto [station_name, image, plan] = receive(name, peer);
+    const auto [station, station_name, image, plan] = receive(name, peer);
     if (name.version) catalogue_.version(image.name, *name.version);  // must exist
 
     SessionPtr session;
@@ -398,6 +447,8 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& given, c
           session = resume(*record);
       }
     }
+    const bool goes_on = session && name.session && session->record.token == *name.session;
+    if (station && !goes_on) require_secret(*station, name, {});
     if (session) {
       std::unique_lock lock(mutex_);
       if (session->finishing) {

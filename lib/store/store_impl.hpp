@@ -41,7 +41,10 @@ class StoreImpl final : public Store {
   std::vector<std::string> check_layer(const std::string& uuid) override;
   void stop() override;
   std::vector<ImageRecord> exports(const Peer& peer) override;
-  Greeting greet(const ExportName& name, const Peer& peer) override;
+  std::optional<std::string> secret_recipe(const ExportName& name, const Peer& peer) override;
+  Greeting greet(const ExportName& name, const Peer& peer,
+                 const Introduction& introduction) override;
+  void require_may_choose(const ExportName& name, const WritePlan& plan) override;
   std::string session_with_token(const ExportName& name) override;
   std::unique_ptr<Connection> connect(const ExportName& name, const Peer& peer,
                                       bool read_only) override;
@@ -78,12 +81,16 @@ class StoreImpl final : public Store {
   ExportName full_name(ExportName name);
   // Who comes, and for which image.
   struct Arrival {
+    std::optional<StationRecord> record;  // none: unknown
     std::string station;
     ImageRecord image;
     WritePlan plan;
   };
   Arrival receive(const ExportName& name, const Peer& peer);
   std::optional<StationRecord> find_station(const ExportName& name, const Peer& peer);
+  void require_secret(const StationRecord& station, const ExportName& name,
+                      const Introduction& introduction);
+  void require_may_choose(const std::string& station, const WritePlan& own, const WritePlan& plan);
   static bool may_come_from(const StationRecord& station, const Peer& peer);
   bool lets_unknown_in(const Peer& peer);
   void require_allowed(const ExportName& name, const std::optional<StationRecord>& station,
@@ -150,6 +157,7 @@ class StoreImpl final : public Store {
   void require_possible(Destination destination) const;
   bool move_on(LiveSession& session, const Layer* full);
   void push_marker(LiveSession& session, Destination destination);
+  void ask_whether_allowed(const WritePlan& plan);
   bool follow_station(LiveSession& session, const RedirectOptions& options,
                       const RedirectResult& result);
   void require_may_carry(const LiveSession& session, Destination destination) const;

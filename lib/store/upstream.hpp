@@ -10,6 +10,8 @@ namespace plydisk {
 class Upstream {
  public:
   virtual ~Upstream() = default;
+  // Throws if the station may not choose all that is in the plan.
+  virtual void require_may_choose(const WritePlan& plan) = 0;
   // The session's writes go to `writes` from now on. `above_volatile`: on top of layers here that
   // do not survive a boot, so that what is written there must not either. `carry`: the server
   // brings what it has of the session down into that destination, so that it survives.

@@ -30,7 +30,8 @@ attach() {
 
 detach() { plydisk detach "$disk_socket" "$@" > /dev/null; }
 
-disk() { (socket=$disk_socket && io '' "$@"); }
+# Tests may have a uri() of their own, for their server.
+disk() { (uri() { printf 'nbd+unix:///?socket=%s' "$disk_socket"; } && io '' "$@"); }
 disk_fails() { ! disk "$@" 2> "$work/io.txt"; }
 redirect_disk() { plydisk redirect "$disk_socket" "$@" > /dev/null 2> "$work/redirect.txt"; }
 disk_field() { plydisk status "$disk_socket" --json | json_value "it['$1']"; }

@@ -111,7 +111,15 @@ class FakeStore : public Store {
     return faults;
   }
   void stop() override {}
-  Greeting greet(const ExportName&, const Peer&) override { throw Error(ENOTSUP, "no stations"); }
+  std::optional<std::string> secret_recipe(const ExportName&, const Peer&) override {
+    throw Error(ENOTSUP, "no stations");
+  }
+  Greeting greet(const ExportName&, const Peer&, const Introduction&) override {
+    throw Error(ENOTSUP, "no stations");
+  }
+  void require_may_choose(const ExportName&, const WritePlan&) override {
+    throw Error(ENOTSUP, "no stations");
+  }
   std::string session_with_token(const ExportName&) override {
     throw Error(ENOTSUP, "no stations");
   }

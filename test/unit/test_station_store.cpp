@@ -21,6 +21,11 @@ constexpr std::uint64_t block = 4096;
 // A server that does what it is told and takes notes.
 class FakeServer : public Upstream {
  public:
+  void require_may_choose(const WritePlan& plan) override {
+    if (forbidden && plan.find(*forbidden) != nullptr)
+      throw Error(EACCES, "the server does not allow it");
+    if (is_away) throw Error(ESHUTDOWN, "the server is away");
+  }
   void redirect(Destination writes, bool above_volatile, bool carry) override {
     if (refuses) throw Error(EACCES, "the server does not allow it");
     told.push_back(std::string(to_string(writes)) + (above_volatile ? " above volatile" : "") +
@@ -28,7 +33,8 @@ class FakeServer : public Upstream {
   }
   void end_session() override { told.push_back("end"); }
   std::vector<std::string> told;
-  bool refuses = false;
+  bool refuses = false, is_away = false;
+  std::optional<Destination> forbidden;
 };
 
 struct StationFixture {
@@ -293,6 +299,20 @@ TEST_CASE_FIXTURE(StationFixture, "the server is told where writes go, and what 
   disk.reset();
   store->end_session("pc", false);
   CHECK(server->told == std::vector<std::string>{"end"});
+}
+
+TEST_CASE_FIXTURE(StationFixture, "what the station may not choose is not done, here neither") {
+  attach("client-ram");
+  put('a', 1);
+  server->forbidden = Destination::client_volatile;
+  CHECK_THROWS_AS(redirect("client-volatile"), Error);
+  CHECK_THROWS_AS(redirect("client-persistent,client-volatile"), Error);
+  CHECK(writes() == Destination::client_ram);
+  // A server that can't be asked does not stop what needs no server.
+  server->forbidden.reset();
+  server->is_away = true;
+  redirect("client-volatile");
+  CHECK(writes() == Destination::client_volatile);
 }
 
 TEST_CASE_FIXTURE(StationFixture, "what the server refuses is not done") {
