@@ -26,6 +26,7 @@ json disk_json(const AttachedDisk& disk) {
               {"read_only", disk.read_only},
               {"supervisor", nullptr},
               {"state", "unsupervised"},
+              {"trouble", nullptr},
               {"writes", nullptr},
               {"plan", disk.writes},
               {"persistence", nullptr},
@@ -37,10 +38,12 @@ json disk_json(const AttachedDisk& disk) {
   try {
     if (auto engine = ControlClient::connect(disk.store)) {
       const json session = engine->call("session.show", {{"session", disk.session()}});
-      for (const char* field : {"writes", "plan", "persistence", "stats"})
+      for (const char* field : {"trouble", "writes", "plan", "persistence", "stats"})
         result[field] = session[field];
+      if (!session["trouble"].is_null()) result["state"] = "waiting";  // for its server
     } else {
       result["state"] = "waiting";  // for its engine
+      result["trouble"] = "the disk's engine is being started";
     }
   } catch (const Error&) {
     result["state"] = "waiting";
@@ -50,13 +53,13 @@ json disk_json(const AttachedDisk& disk) {
 
 void print_disk(const json& disk) {
   Table fields({{}, {}});
-  for (const char* field : {"device", "socket", "uri", "station", "state", "writes", "plan",
-                            "persistence", "store", "supervisor"})
+  for (const char* field : {"device", "socket", "uri", "station", "state", "trouble", "writes",
+                            "plan", "persistence", "store", "supervisor"})
     fields.add(
         {field, printable(disk[field].is_number() ? json(disk[field].dump()) : disk[field])});
   if (const json& stats = disk["stats"]; stats.is_object()) {
-    fields.add({"read", format_size(stats["bytes_read"].get<std::uint64_t>())});
-    fields.add({"written", format_size(stats["bytes_written"].get<std::uint64_t>())});
+    fields.add({"read", size_text(stats["bytes_read"])});
+    fields.add({"written", size_text(stats["bytes_written"])});
   }
   std::cout << fields.text();
 }

@@ -21,7 +21,7 @@ namespace {
 // Another command may have the store for a moment, and a server that starts has it before it
 // listens.
 constexpr auto patience = std::chrono::seconds(3);
-constexpr auto between_tries = std::chrono::milliseconds(50);
+constexpr auto between_calls = std::chrono::milliseconds(50);
 
 json call_in_process(Store& store, const std::string& method, const json& params,
                      const Progress& progress) {
@@ -71,7 +71,7 @@ json Command::call(const std::string& method, const json& params) const {
                                ": wait until it is done, or stop it");
     }
     if (opened) return call_in_process(*opened, method, params, progress);
-    std::this_thread::sleep_for(between_tries);
+    std::this_thread::sleep_for(between_calls);
   }
 }
 

@@ -12,8 +12,6 @@ using nlohmann::json;
 
 namespace {
 
-std::string size_text(const json& value) { return format_size(value.get<std::uint64_t>()); }
-
 void print_images(const json& images) {
   Table table({{"NAME"},
                {"SIZE", Table::Align::right},
@@ -114,7 +112,7 @@ struct SetOptions {
   std::vector<std::string> assignments;
 };
 
-void add_set(CLI::App& group, Command& command) {
+void add_image_set(CLI::App& group, Command& command) {
   auto options = std::make_shared<SetOptions>();
   CLI::App* verb =
       add_verb(group, "set", "Change an image's settings; live sessions keep what they began with",
@@ -171,7 +169,7 @@ void add_image_verbs(CLI::App& app, Command& command) {
   });
   add_by_name(*group, command, "show", "Show an image and its versions",
               "  plydisk image show debian", print_image);
-  add_set(*group, command);
+  add_image_set(*group, command);
   add_by_name(*group, command, "remove",
               "Remove an image with its layers; not while stations or sessions use it",
               "  plydisk image remove scratch", [](const json& image) {

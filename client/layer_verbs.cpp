@@ -10,8 +10,6 @@ using nlohmann::json;
 
 namespace {
 
-std::string size_text(const json& value) { return format_size(value.get<std::uint64_t>()); }
-
 void print_layers(const json& layers) {
   Table table({{"ID"},
                {"KIND"},

@@ -27,6 +27,10 @@ std::size_t width_of(std::string_view text) {
 
 }  // namespace
 
+std::string size_text(const nlohmann::json& bytes) {
+  return format_size(bytes.get<std::uint64_t>());
+}
+
 std::string format_size(std::uint64_t bytes) {
   if (bytes < 1024) return std::to_string(bytes);
   double value = static_cast<double>(bytes);

@@ -13,6 +13,8 @@ namespace plydisk {
 
 // "10G", "1.5T", "512" (bytes below 1 KiB have no letter).
 std::string format_size(std::uint64_t bytes);
+// The same of a record's number.
+std::string size_text(const nlohmann::json& bytes);
 // Bytes from "10G", "512M", "1T", "4096"; letters K M G T P, powers of 1024, either case. Throws
 // Error(EINVAL) unless it is a multiple of 512, more than 0 and at most 2^62.
 std::uint64_t parse_disk_size(std::string_view text);

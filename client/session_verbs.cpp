@@ -43,8 +43,8 @@ void print_session(const json& session) {
   fields.add({"started", format_time(session["started"])});
   fields.add({"ended", format_time(session["ended"])});
   const json& stats = session["stats"];
-  fields.add({"read", format_size(stats["bytes_read"].get<std::uint64_t>())});
-  fields.add({"written", format_size(stats["bytes_written"].get<std::uint64_t>())});
+  fields.add({"read", size_text(stats["bytes_read"])});
+  fields.add({"written", size_text(stats["bytes_written"])});
   fields.add({"requests", printable(stats["requests"])});
   fields.add({"flushes", printable(stats["flushes"])});
   std::cout << fields.text() << "\nlayers, newest first:\n";

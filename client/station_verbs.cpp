@@ -123,7 +123,7 @@ void add_add(CLI::App& group, Command& command) {
   });
 }
 
-void add_set(CLI::App& group, Command& command) {
+void add_station_set(CLI::App& group, Command& command) {
   auto options = std::make_shared<StationOptions>();
   CLI::App* verb =
       add_verb(group, "set", "Change a station; a live session keeps what it began with",
@@ -170,7 +170,7 @@ void add_station_verbs(CLI::App& app, Command& command) {
     };
   });
   add_by_name(*group, command, "show", "Show a station", print_station);
-  add_set(*group, command);
+  add_station_set(*group, command);
   add_by_name(*group, command, "remove",
               "Remove a station; not while it has a session or persistent writes",
               [](const json& station) {

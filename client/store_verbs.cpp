@@ -31,15 +31,13 @@ void print_status(const json& status) {
     fields.add({"server", "process " + printable(status["pid"]) + ", up " +
                               format_duration(status["uptime"].get<std::uint64_t>())});
     fields.add({"connections", printable(status["connections"])});
-    fields.add({"read", format_size(status["stats"]["bytes_read"].get<std::uint64_t>())});
-    fields.add({"written", format_size(status["stats"]["bytes_written"].get<std::uint64_t>())});
+    fields.add({"read", size_text(status["stats"]["bytes_read"])});
+    fields.add({"written", size_text(status["stats"]["bytes_written"])});
   } else {
     fields.add({"server", "not running"});
   }
   fields.add({"images", printable(status["images"]) + ", " + printable(status["images_refused"]) +
-                            " refused, " +
-                            format_size(status["images_allocated"].get<std::uint64_t>()) +
-                            " allocated"});
+                            " refused, " + size_text(status["images_allocated"]) + " allocated"});
   fields.add({"stations", printable(status["stations"])});
   const json& sessions = status["sessions"];
   fields.add({"sessions", printable(sessions["live"]) + " live, " + printable(sessions["waiting"]) +

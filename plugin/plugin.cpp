@@ -184,6 +184,13 @@ void log(const std::string& sentence) { nbdkit_error("%s", sentence.c_str()); }
 // nbdkit waits for its clients' threads before it says that it is to end.
 bool is_pointless() { return nbdkit_nanosleep(0, 1) != 0; }
 
+// Asked of this station's server, which refuses its connections. The store has one image.
+bool session_is_over() {
+  if (server == nullptr || !server->link) return false;
+  const auto images = server->store->catalogue().images();
+  return !images.empty() && server->link->has_ended(images.front().uuid);
+}
+
 std::unique_ptr<Server> open_server(bool serve) {
   auto opened = std::make_unique<Server>();
   NbdOptions nbd;
@@ -191,6 +198,7 @@ std::unique_ptr<Server> open_server(bool serve) {
   if (configuration.patience) nbd.patience = std::chrono::seconds(*configuration.patience);
   nbd.session = configuration.session;
   nbd.is_pointless = is_pointless;
+  nbd.is_over = session_is_over;
   if (configuration.store.empty()) {
     opened->scratch =
         std::make_unique<ScratchDisk>(configuration.image, configuration.overlay, nbd);

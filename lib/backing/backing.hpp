@@ -9,8 +9,32 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+
+#include "base/error.hpp"
 
 namespace plydisk {
+
+// What a request throws instead of waiting, while a ThrowIfAway lives in its thread.
+class ServerAway : public Error {
+ public:
+  explicit ServerAway(const std::string& sentence) : Error(ESHUTDOWN, sentence) {}
+};
+
+// For who holds a lock that others need, who must not wait for a server that is away. They let go
+// of it, call Backing::wait_until_back(), and make the request again from its beginning.
+class ThrowIfAway {
+ public:
+  ThrowIfAway() noexcept : before_(std::exchange(is_set_, true)) {}
+  ~ThrowIfAway() { is_set_ = before_; }
+  ThrowIfAway(const ThrowIfAway&) = delete;
+  ThrowIfAway& operator=(const ThrowIfAway&) = delete;
+  static bool is_set() noexcept { return is_set_; }
+
+ private:
+  static thread_local bool is_set_;
+  const bool before_;
+};
 
 class Backing {
  public:
@@ -38,6 +62,10 @@ class Backing {
   // Makes everything written before durable.
   virtual void flush() = 0;
 
+  // Returns at once if no server is away. Throws as a request that has waited in vain.
+  virtual void wait_until_back() const {}
+  // Why requests wait or fail now, a sentence; empty if they do not.
+  virtual std::string trouble() const { return {}; }
   // From now on nobody waits for a server that is away: those who do get ESHUTDOWN.
   virtual void stop_waiting() noexcept {}
 };

@@ -106,6 +106,8 @@ class NbdBacking final : public Backing {
     }
   }
 
+  void wait_until_back() const override { links_.wait_until_back(); }
+  std::string trouble() const override { return links_.trouble(); }
   void stop_waiting() noexcept override { links_.stop_waiting(); }
 
  private:

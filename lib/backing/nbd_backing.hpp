@@ -32,6 +32,9 @@ struct NbdOptions {
   // Asked now and then by each thread that waits for a lost server: whether there is no point in it
   // any more, since the process is to end or the thread's client is gone. Null: there always is.
   std::function<bool()> is_pointless;
+  // Asked when the server is there and refuses a session in which something was written: whether
+  // that is over for good, so that all requests are to fail. Null: it never is.
+  std::function<bool()> is_over;
 };
 
 // Throws Error: ETIMEDOUT, ECONNREFUSED and the like, if the server can't be reached now; EINVAL if

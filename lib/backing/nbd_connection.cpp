@@ -18,7 +18,7 @@ namespace plydisk {
 
 namespace {
 
-constexpr std::uint32_t longest_request = 32 << 20;  // what every server takes
+constexpr std::uint32_t always_taken = 32 << 20;  // what every server takes
 
 // Seconds. A silent connection is asked for a sign of life after so many, so that is_unconfirmed()
 // knows; how many are missed is not the kernel's to judge.
@@ -102,8 +102,8 @@ void NbdConnection::ask_about() {
       std::max<std::int64_t>(1, nbd_get_block_size(handle, LIBNBD_SIZE_MINIMUM)));
   const std::int64_t maximum = nbd_get_block_size(handle, LIBNBD_SIZE_MAXIMUM);
   about_.longest_request =
-      maximum <= 0 ? longest_request
-                   : static_cast<std::uint32_t>(std::min<std::int64_t>(maximum, longest_request));
+      maximum <= 0 ? always_taken
+                   : static_cast<std::uint32_t>(std::min<std::int64_t>(maximum, always_taken));
   about_.read_only = nbd_is_read_only(handle) == 1;
   about_.can_flush = nbd_can_flush(handle) == 1;
   about_.can_zero = nbd_can_zero(handle) == 1;

@@ -14,6 +14,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto retry_period = 100ms;
+constexpr auto ask_again_period = 1s;
 // How often who waits asks whether that is pointless, and looks at the time.
 constexpr auto ask_period = 200ms;
 // How often it is looked whether the network has gone silent, and how many times it must look so
@@ -75,10 +76,19 @@ NbdLinks::GroupPtr NbdLinks::connect(std::chrono::milliseconds limit) {
   return std::make_shared<const Group>(std::move(connections));
 }
 
+// Called with the lock.
+void NbdLinks::require_worth_waiting() const {
+  if (is_over_)
+    throw Error(ESHUTDOWN, uri_ + " has ended the session, and what was written in it is gone");
+}
+
 NbdLinks::GroupPtr NbdLinks::current() const {
   std::unique_lock lock(mutex_);
+  if (group_) return group_;
+  require_worth_waiting();
+  if (ThrowIfAway::is_set() && !stopping_) throw ServerAway(uri_ + " is away");
   const auto start = std::chrono::steady_clock::now();
-  while (!changed_.wait_for(lock, ask_period, [this] { return stopping_ || group_; })) {
+  while (!changed_.wait_for(lock, ask_period, [this] { return stopping_ || group_ || is_over_; })) {
     if (options_.patience && std::chrono::steady_clock::now() - start >= *options_.patience)
       throw Error(ETIMEDOUT, uri_ + " can't be reached: " + reason_);
     lock.unlock();
@@ -86,8 +96,18 @@ NbdLinks::GroupPtr NbdLinks::current() const {
     lock.lock();
     if (is_pointless) break;
   }
+  require_worth_waiting();
   if (!group_) throw Error(ESHUTDOWN, uri_ + " is away, and nobody waits for it any more");
   return group_;
+}
+
+void NbdLinks::wait_until_back() const { current(); }
+
+std::string NbdLinks::trouble() const {
+  const std::lock_guard lock(mutex_);
+  if (group_) return {};
+  if (is_over_) return "the server has ended the session";
+  return reason_.empty() ? "the connection was lost" : reason_;
 }
 
 NbdLinks::GroupPtr NbdLinks::run(const char* what,
@@ -130,11 +150,24 @@ void NbdLinks::flush() {
   {
     const std::lock_guard lock(mutex_);
     number = journal_.last();
+    if (journal_.writes().empty() && !may_be_unflushed_) return;
   }
   const GroupPtr group = run("flush", [](NbdConnection& connection) { return connection.flush(); });
   const std::lock_guard lock(mutex_);
   // If it was lost after the answer, the writes are written once more: no harm.
-  if (group_ == group) journal_.forget(number);
+  if (group_ != group) return;
+  journal_.forget(number);
+  may_be_unflushed_ = false;
+}
+
+// Whether a server that is there will have none of this session any more.
+bool NbdLinks::is_refused_for_good(const Error& error) {
+  const auto now = std::chrono::steady_clock::now();
+  if (error.code() != ENOENT || !has_written_.load() || !options_.is_over ||
+      now - asked_ < ask_again_period)
+    return false;
+  asked_ = now;
+  return options_.is_over();
 }
 
 void NbdLinks::stop_waiting() noexcept {
@@ -156,6 +189,7 @@ void NbdLinks::replace(std::unique_lock<std::mutex>& lock) {
   lock.unlock();
   GroupPtr next;
   std::string reason;
+  bool is_over = false;
   try {
     next = connect(options_.connect_limit);
     if (const NbdExport& now = next->mine().about(); now != about_)
@@ -166,17 +200,24 @@ void NbdLinks::replace(std::unique_lock<std::mutex>& lock) {
     if (silent) report_lost(silent);
     lock.lock();
     candidate_ = next;
-    const bool is_over = stopping_;
+    const bool is_closed = stopping_;
     lock.unlock();
-    if (is_over) throw Error(ESHUTDOWN, "it is being closed");
+    if (is_closed) throw Error(ESHUTDOWN, "it is being closed");
     if (!write_again(*next)) throw Error(EIO, uri_ + " was lost again");
   } catch (const Error& error) {
     next.reset();
     reason = error.what();
+    is_over = is_refused_for_good(error);
   }
   lock.lock();
   candidate_.reset();
   reason_ = reason;
+  if (is_over) {
+    is_over_ = true;
+    if (group_) group_->drop();
+    group_.reset();
+    changed_.notify_all();
+  }
   if (stopping_ || !next) return;
   group_ = next;
   changed_.notify_all();
@@ -205,7 +246,7 @@ bool NbdLinks::write_again(const Group& group) const {
 void NbdLinks::watch() {
   std::unique_lock lock(mutex_);
   int looks = 0;
-  while (!stopping_) {
+  while (!stopping_ && !is_over_) {
     if (group_) {
       const GroupPtr group = group_;
       changed_.wait_for(lock, watch_period, [&] { return stopping_ || group_ != group; });

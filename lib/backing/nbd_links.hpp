@@ -51,7 +51,7 @@ class NbdLinks {
   // Calls `request` with a connection, and again with another one as long as it returns
   // NbdConnection::lost. Returns the group that answered. Throws Error with what `request`
   // returned, if that is not 0; ETIMEDOUT when the options' patience is at its end; ESHUTDOWN after
-  // stop_waiting(). `what` is for the sentence: "read".
+  // stop_waiting(), or when the session is over; ServerAway. `what` is for the sentence: "read".
   GroupPtr run(const char* what, const std::function<int(NbdConnection&)>& request) const;
 
   // Keeps a write that `group` has answered until a flush covers it. False: the group was lost
@@ -60,6 +60,9 @@ class NbdLinks {
             std::vector<std::byte>&& data, bool may_punch);
   // Memory that such writes take, in bytes.
   std::uint64_t kept_bytes() const;
+  void wait_until_back() const;
+  // As Backing's.
+  std::string trouble() const;
   // Makes what was kept before the call durable, and forgets it.
   void flush();
   // All who wait for a lost server, now or later, get ESHUTDOWN. One that is there goes on to
@@ -70,6 +73,8 @@ class NbdLinks {
   GroupPtr connect(std::chrono::milliseconds limit);
   std::string next_uri();
   GroupPtr current() const;
+  void require_worth_waiting() const;
+  bool is_refused_for_good(const Error& error);
   void report_lost(const GroupPtr& group) const;
   void replace(std::unique_lock<std::mutex>& lock);
   bool write_again(const Group& group) const;
@@ -79,7 +84,10 @@ class NbdLinks {
   const NbdOptions options_;
   NbdExport about_;
   std::atomic<bool> has_written_;
-  std::uint64_t epoch_ = 0;   // of the connections made last; changed by one thread alone
+  // Of the thread that connects, alone: the epoch of the connections made last, and when the server
+  // was last asked whether the session is over.
+  std::uint64_t epoch_ = 0;
+  std::chrono::steady_clock::time_point asked_{};
   mutable std::mutex mutex_;  // protects all below
   mutable std::condition_variable changed_;
   // Null while the server is away. The journal is changed by nobody then, and is read without the
@@ -87,7 +95,10 @@ class NbdLinks {
   mutable GroupPtr group_;
   GroupPtr candidate_;  // gets what is written again, before it is the group
   NbdJournal journal_;
+  // Whether something may have been written that no flush has covered: also by an earlier process.
+  bool may_be_unflushed_ = true;
   std::string reason_;  // why the last attempt to connect failed
+  bool is_over_ = false;
   bool stopping_ = false;
   std::thread watcher_;
 };

@@ -6,8 +6,6 @@
 
 namespace plydisk {
 
-using Clock = std::chrono::steady_clock;
-
 void throw_nbd_error(const std::string& server) {
   const int code = nbd_get_errno();
   const char* const error = nbd_get_error();
@@ -36,6 +34,7 @@ int nbd_notify(nbd_handle* handle, unsigned direction, short events) noexcept {
 }
 
 void negotiate(nbd_handle* handle, const std::string& server, std::chrono::milliseconds limit) {
+  using Clock = std::chrono::steady_clock;
   const auto deadline = Clock::now() + limit;
   while (nbd_aio_is_ready(handle) == 0) {
     if (nbd_aio_is_dead(handle) != 0 || nbd_aio_is_closed(handle) != 0) throw_nbd_error(server);

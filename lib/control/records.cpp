@@ -87,6 +87,7 @@ json session_json(const SessionStatus& session) {
           {"started", time_json(record.started)},
           {"ended", time_json(record.ended)},
           {"state", session.state},
+          {"trouble", null_if_empty(session.trouble)},
           {"writes", to_string(record.writes)},
           {"plan", to_string(record.plan)},
           {"persistence", persistence(session.persistent)},

@@ -101,6 +101,14 @@ std::optional<json> ServerLink::hello(const Hello& hello) {
   return call_on(connection, "hello", params);
 }
 
+bool ServerLink::has_ended(const std::string& uuid) noexcept {
+  try {
+    return call("ended", {{"uuid", uuid}}).value("ended", false);
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
 void ServerLink::require_may_choose(const WritePlan& plan) {
   call("may", {{"writes", to_string(plan)}});
 }

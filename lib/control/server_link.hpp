@@ -37,6 +37,9 @@ class ServerLink final : public Upstream {
     std::optional<WritePlan> writes;  // else what the server says
   };
   std::optional<nlohmann::json> hello(const Hello& hello);
+  // Whether the server has the image with this uuid, and nothing of the session any more. False if
+  // it can't be asked.
+  bool has_ended(const std::string& uuid) noexcept;
   void require_may_choose(const WritePlan& plan) override;
   void redirect(Destination writes, bool above_volatile, bool carry) override;
   void end_session() override;

@@ -79,6 +79,7 @@ json StationChannel::carry_out(const json& request) {
   const std::string& method = request["method"].get_ref<const std::string&>();
   if (method == "challenge") return challenge(params);
   if (method == "hello") return hello(params);
+  if (method == "ended") return ended(params);
   if (method == "may") return may(params);
   if (method == "redirect") return redirect(params);
   if (method == "end") return end(params);
@@ -114,6 +115,11 @@ json StationChannel::challenge(const json& given) {
   const std::lock_guard lock(mutex_);
   nonce_ = random_hex(32);
   return {{"recipe", *recipe}, {"nonce", nonce_}};
+}
+
+json StationChannel::ended(const json& given) {
+  const Params params("ended", given, {"uuid"});
+  return {{"ended", store_.has_ended(name_, params.text("uuid"))}};
 }
 
 json StationChannel::may(const json& given) {

@@ -28,6 +28,7 @@ class StationChannel {
   nlohmann::json carry_out(const nlohmann::json& request);
   nlohmann::json challenge(const nlohmann::json& params);
   nlohmann::json hello(const nlohmann::json& params);
+  nlohmann::json ended(const nlohmann::json& params);
   nlohmann::json may(const nlohmann::json& params);
   nlohmann::json redirect(const nlohmann::json& params);
   nlohmann::json end(const nlohmann::json& params);

@@ -8,6 +8,7 @@
 //
 //   challenge                                 {recipe, nonce}, both null if the station has no
 //   secret hello     version*, writes*, proof*       {station, image, uuid, version, size, writes}
+//   ended     uuid                            {ended}  of the image; whether the session is gone
 //   may       writes                          {}     whether the station may choose these
 //   redirect  writes, above_volatile, carry   {writes}
 //   end                                       {}

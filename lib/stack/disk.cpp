@@ -38,10 +38,29 @@ void Disk::enter_for_writing(SharedLock& lock) {
   }
 }
 
+// Calls fn(lock), which enters; and again, from its beginning, after the backing's server was away.
+template <typename Fn>
+void Disk::use_stack(Fn&& fn) {
+  while (true) {
+    SharedLock lock(stack_mutex_, std::defer_lock);
+    std::shared_ptr<const Version> version;
+    try {
+      const ThrowIfAway throw_if_away;
+      return fn(lock);
+    } catch (const ServerAway&) {
+      if (!lock.owns_lock()) enter(lock);
+      version = stack_.version;
+    }
+    lock.unlock();
+    version->backing().wait_until_back();
+  }
+}
+
 void Disk::read(void* buffer, std::size_t length, std::uint64_t offset) {
-  SharedLock lock(stack_mutex_, std::defer_lock);
-  enter(lock);
-  stack_.read(buffer, length, offset);
+  use_stack([&](SharedLock& lock) {
+    enter(lock);
+    stack_.read(buffer, length, offset);
+  });
   counters().requests.fetch_add(1, std::memory_order_relaxed);
   counters().bytes_read.fetch_add(length, std::memory_order_relaxed);
 }
@@ -53,12 +72,13 @@ void Disk::change_data(const Gate* gate, Fn&& fn) {
   while (true) {
     const Layer* top = nullptr;
     try {
-      SharedLock lock(stack_mutex_, std::defer_lock);
-      enter_for_writing(lock);
-      if (gate != nullptr && gate->is_shut())
-        throw Error(ESHUTDOWN, "the station has made newer connections");
-      if (make_room_ && !stack_.layers.empty()) top = stack_.layers.front().get();
-      return fn();
+      return use_stack([&](SharedLock& lock) {
+        enter_for_writing(lock);
+        if (gate != nullptr && gate->is_shut())
+          throw Error(ESHUTDOWN, "the station has made newer connections");
+        if (make_room_ && !stack_.layers.empty()) top = stack_.layers.front().get();
+        fn();
+      });
     } catch (const Error& error) {
       if (!is_disk_full(error.code()) || top == nullptr || !make_room_(top)) throw;
     }
@@ -210,9 +230,19 @@ void Disk::prefetch(std::uint64_t offset, std::uint64_t length) {
 
 void Disk::for_each_extent(std::uint64_t offset, std::uint64_t length,
                            const Backing::ExtentFn& fn) {
-  SharedLock lock(stack_mutex_, std::defer_lock);
-  enter(lock);
-  stack_.for_each_extent(offset, length, fn);
+  struct Extent {
+    std::uint64_t offset, length;
+    bool is_zero;
+  };
+  std::vector<Extent> extents;
+  use_stack([&](SharedLock& lock) {
+    extents.clear();
+    enter(lock);
+    stack_.for_each_extent(offset, length, [&](std::uint64_t at, std::uint64_t bytes, bool zero) {
+      extents.push_back({at, bytes, zero});
+    });
+  });
+  for (const auto& [at, bytes, is_zero] : extents) fn(at, bytes, is_zero);
 }
 
 Stack Disk::stack() const {

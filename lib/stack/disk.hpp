@@ -6,7 +6,7 @@
 // Locks, in the order in which they are taken:
 // - stack_mutex_: held shared by every request while it uses the stack, alone by whoever changes
 //   it. So a redirection waits for the requests under way, and for nothing else: flushes let go of
-//   it before they sync.
+//   it before they sync, and so do requests that find a server away which the backing needs.
 // - the top layer's chunk locks (Layer).
 //
 // Thread safety: all functions from any thread.
@@ -88,6 +88,8 @@ class Disk {
   using SharedLock = std::shared_lock<StripedSharedMutex>;
   void enter(SharedLock& lock);
   void enter_for_writing(SharedLock& lock);
+  template <typename Fn>
+  void use_stack(Fn&& fn);
   template <typename Fn>
   void change_data(const Gate* gate, Fn&& fn);
   void write_piece(const std::byte* buffer, std::size_t length, std::uint64_t offset);

@@ -15,7 +15,7 @@ void check_grace(std::string_view value) {
   unsigned seconds = 0;
   const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), seconds);
   if (error != std::errc() || end != value.data() + value.size() || seconds > 86400)
-    throw Error(EINVAL, "session-grace cannot be " + quote(value) +
+    throw Error(EINVAL, "a grace cannot be " + quote(value) +
                             ": use a whole number of seconds from 0 to 86400");
 }
 
@@ -26,6 +26,10 @@ void check_unknown_stations(std::string_view value) {
 }
 
 constexpr std::array specs{
+    ParameterSpec{"attached-grace", "3600", "seconds",
+                  "How long the session of a disk that plydisk attach has attached waits after the "
+                  "last connection is gone (0 to 86400).",
+                  check_grace},
     ParameterSpec{"default-writes", "server-volatile", "",
                   "Where a session's writes go if neither its station nor its image says.",
                   [](std::string_view value) { WritePlan plan(value); }},

@@ -57,6 +57,7 @@ struct ImageStatus {
 
 struct SessionStatus {
   SessionRecord record;
+  std::string trouble;      // with the server that its image comes from; empty: none
   std::string state;        // "live", "waiting" (no connection, in its grace), "at-rest"
   bool persistent = false;  // whether what is written now survives
   unsigned connections = 0;
@@ -182,6 +183,9 @@ class Store {
                          const Introduction& introduction) = 0;
   // Throws Error(EACCES) if this station may not choose all that is in the plan.
   virtual void require_may_choose(const ExportName& name, const WritePlan& plan) = 0;
+  // Whether the image is still the one with this uuid, and has no session any more that began with
+  // the name's token.
+  virtual bool has_ended(const ExportName& name, const std::string& uuid) = 0;
   // The id of the live session that a client has begun with this name's token. ENOENT.
   virtual std::string session_with_token(const ExportName& name) = 0;
   // Creates nothing durable: the first write does. Throws Error with the reason for a refusal.

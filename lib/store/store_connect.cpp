@@ -411,6 +411,20 @@ Greeting StoreImpl::greet(const ExportName& name, const Peer& peer,
   return greeting;
 }
 
+bool StoreImpl::has_ended(const ExportName& name, const std::string& uuid) {
+  const std::lock_guard connect(connect_mutex_);
+  const auto image = catalogue_.find_image(name.image);
+  const std::string station = name.station.value_or("");
+  if (!image || image->uuid != uuid || !name.session) return false;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto session = find_live(station, name.image);
+    if (session && session->record.token == *name.session) return false;
+  }
+  const auto record = catalogue_.session_of(station, name.image);
+  return !record || record->ended != 0 || record->token != *name.session;
+}
+
 std::string StoreImpl::session_with_token(const ExportName& name) {
   const std::lock_guard lock(mutex_);
   const auto session = find_live(name.station.value_or(""), name.image);

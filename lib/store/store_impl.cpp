@@ -66,7 +66,8 @@ StoreImpl::StoreImpl(const std::filesystem::path& directory, const StoreOptions&
   end_sessions_of_earlier_boots();
   if (!options_.serve) return;
   for (const auto& session : catalogue_.sessions())
-    if (session.ended == 0) waiting_.try_emplace(session.id, LiveSession::Clock::now() + grace());
+    if (session.ended == 0)
+      waiting_.try_emplace(session.id, LiveSession::Clock::now() + grace(session));
   maintenance_ = std::thread([this] { maintain(); });
 }
 
@@ -163,9 +164,11 @@ bool StoreImpl::is_over(const SessionRecord& record) {
 }
 
 // A station's disk is there until it is detached, whether somebody has it open or not.
-std::chrono::seconds StoreImpl::grace() {
+std::chrono::seconds StoreImpl::grace(const SessionRecord& session) {
   if (is_station()) return std::chrono::hours(24 * 365 * 100);
-  return std::chrono::seconds(std::stoll(catalogue_.parameter("session-grace")));
+  // A token tells a station that comes back from one that was rebooted.
+  return std::chrono::seconds(
+      std::stoll(catalogue_.parameter(session.token.empty() ? "session-grace" : "attached-grace")));
 }
 
 void StoreImpl::maintain() {
@@ -208,13 +211,13 @@ void StoreImpl::forget_removed_layers() {
 
 void StoreImpl::maintain_once() {
   const auto now = LiveSession::Clock::now();
-  const auto wait = grace();
   std::vector<SessionPtr> live, over;
   std::vector<std::string> gone;
   {
     const std::lock_guard lock(mutex_);
     for (const auto& [id, session] : live_)
-      (session->connections == 0 && now - session->idle_since >= wait ? over : live)
+      (session->connections == 0 && now - session->idle_since >= grace(session->record) ? over
+                                                                                        : live)
           .push_back(session);
     for (const auto& [id, until] : waiting_)
       if (now >= until) gone.push_back(id);

@@ -45,6 +45,7 @@ class StoreImpl final : public Store {
   Greeting greet(const ExportName& name, const Peer& peer,
                  const Introduction& introduction) override;
   void require_may_choose(const ExportName& name, const WritePlan& plan) override;
+  bool has_ended(const ExportName& name, const std::string& uuid) override;
   std::string session_with_token(const ExportName& name) override;
   std::unique_ptr<Connection> connect(const ExportName& name, const Peer& peer,
                                       bool read_only) override;
@@ -63,7 +64,7 @@ class StoreImpl final : public Store {
   void maintain_once();
   void close_unused_versions();
   void forget_removed_layers();
-  std::chrono::seconds grace();
+  std::chrono::seconds grace(const SessionRecord& session);
 
   // store_images.cpp
   std::filesystem::path backing_path(const ImageRecord& image) const;  // not of a server

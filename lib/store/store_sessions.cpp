@@ -204,7 +204,7 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
                        const std::string& reason) {
   const std::lock_guard change(session->change_mutex);
   if (session->ended) return;
-  const auto wait = grace();
+  const auto wait = grace(session->record);
   {
     const std::lock_guard lock(mutex_);
     // Its station may have been back since this was decided.

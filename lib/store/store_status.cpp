@@ -29,6 +29,8 @@ SessionStatus StoreImpl::status_of(LiveSession& session) {
   status.bytes_written = statistics.bytes_written;
   status.requests = statistics.requests;
   status.flushes = statistics.flushes;
+  if (const auto version = session.disk->stack().version)
+    status.trouble = version->backing().trouble();
   const std::lock_guard lock(mutex_);
   status.record = session.seen_record;
   describe_layers(status, session.seen_layers);

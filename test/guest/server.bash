@@ -63,6 +63,7 @@ new_store() {
   store=$work/store
   plydisk init
   plydisk param set session-grace 1
+  plydisk param set attached-grace 1
 }
 
 serve_store() { serve "$plugin" "store=$store"; }

@@ -120,6 +120,7 @@ class FakeStore : public Store {
   void require_may_choose(const ExportName&, const WritePlan&) override {
     throw Error(ENOTSUP, "no stations");
   }
+  bool has_ended(const ExportName&, const std::string&) override { return false; }
   std::string session_with_token(const ExportName&) override {
     throw Error(ENOTSUP, "no stations");
   }

@@ -226,7 +226,7 @@ TEST_CASE("methods: layers") {
 
 TEST_CASE("methods: parameters and status") {
   MethodsFixture f;
-  CHECK(f.call("param.list").size() == 3);
+  CHECK(f.call("param.list").size() == 4);
   const json grace = f.call("param.set", {{"name", "session-grace"}, {"value", "60"}});
   CHECK(grace["value"] == "60");
   CHECK(grace["default"] == "30");
