@@ -28,6 +28,7 @@ class Row:
     title: str
     slices: dict = field(default_factory=dict)
     cpu_seconds: dict = field(default_factory=dict)  # of the server, over the whole run
+    peer: str = "file"  # what the others are compared with
 
     def add(self, server, slices, cpu_seconds):
         self.slices.setdefault(server, []).extend(slices)
@@ -53,7 +54,7 @@ class Row:
 
     def as_json(self):
         return {"group": self.group, "title": self.title, "slices": self.slices,
-                "cpu_seconds": self.cpu_seconds}
+                "cpu_seconds": self.cpu_seconds, "peer": self.peer}
 
 
 def _command(workspace, work, servers, rounds, seed, check, pins, skip):

@@ -29,6 +29,15 @@ TARGETS = [
     (r"^\d+ stations", PEER, 0.95),
 ]
 
+# (rows whose title matches, server, peer, least ratio)
+STATION_TARGETS = [
+    (r"^from the server", "attached", "direct", 0.8),
+    (r"^in memory", "client-ram", "nbdkit memory", 0.9),
+    (r"^in memory", "client-ram", "writes to the server", 2.0),
+]
+STATION_TIMES = {"pause of a redirection under load": 10,
+                 "from the server's return to the first answer": 1000}  # ms, of the medians
+
 # (name in the results of opening(), greatest value, unit)
 OPEN_TARGETS = [
     ("first_ms", 1000, "ms"),
@@ -57,7 +66,7 @@ def ratio_table(rows):
 def processor_table(rows):
     """Processor time of the server for each operation: steadier than rates on a busy machine."""
     rows = [row for row in rows if any(row.cpu_seconds.values())]
-    columns = [c for c in [PEER, *COLUMNS] if any(c in row.slices for row in rows)]
+    columns = list(dict.fromkeys(c for row in rows for c in row.slices))
     lines = ["| work | " + " | ".join(columns) + " |", "| --- |" + " --- |" * len(columns)]
     for row in rows:
         cells = [f"{row.cpu_us(c):.1f}" if c in row.slices else "" for c in columns]
@@ -134,12 +143,44 @@ def machine(folder):
     }
 
 
-def markdown(rows, opened, facts, command):
-    parts = [f"Made by `{command}`.", "", *(f"- {name}: {value}" for name, value in facts.items()), "",
-             control(rows), "", "Ratios to `nbdkit file`, median (quartiles):", "", ratio_table(rows), "",
-             "Targets:", "", target_table(rows), ""]
+def station_table(rows):
+    """Each row has a peer of its own, its first column."""
+    lines = ["| work | compared with | its operations/s | server | ratio |", "| --- | --- | --- | --- | --- |"]
+    for row in rows:
+        for server in row.slices:
+            if server != row.peer:
+                lines.append(f"| {row.title} | {row.peer} | {row.rate(row.peer):,.0f} | {server} | "
+                             f"{cell(row, server, row.peer)} |")
+    return "\n".join(lines)
+
+
+def station_targets(rows, times):
+    lines = ["| work | server | peer | target | measured | met |", "| --- | --- | --- | --- | --- | --- |"]
+    for row in rows:
+        for pattern, server, peer, least in STATION_TARGETS:
+            if re.search(pattern, row.title) and server in row.slices and peer in row.slices:
+                met = "yes" if row.ratio(server, peer)[1] >= least else "**no**"
+                lines.append(f"| {row.title} | {server} | {peer} | ≥ {least:.2f} | "
+                             f"{cell(row, server, peer)} | {met} |")
+    for what, most in STATION_TIMES.items():
+        if what in times:
+            figures = times[what]
+            met = "yes" if figures["median"] < most else "**no**"
+            lines.append(f"| {what} | | | < {most:,} ms | median {figures['median']:.2f} ms, worst "
+                         f"{figures['worst']:.2f} ms of {figures['count']} | {met} |")
+    return "\n".join(lines)
+
+
+def markdown(rows, opened, station_rows, station_times, facts, command):
+    parts = [f"Made by `{command}`.", "", *(f"- {name}: {value}" for name, value in facts.items()), ""]
+    if rows:
+        parts += [control(rows), "", "Ratios to `nbdkit file`, median (quartiles):", "", ratio_table(rows),
+                  "", "Targets:", "", target_table(rows), ""]
+    if station_rows:
+        parts += ["A station's engine, ratios, median (quartiles):", "", station_table(station_rows), "",
+                  station_targets(station_rows, station_times), ""]
     if opened:
         parts += ["Opening sessions on 1 TiB:", "", opening_table(opened), ""]
     parts += ["Microseconds of the server's processor time for one operation:", "",
-              processor_table(rows), ""]
+              processor_table([*rows, *station_rows]), ""]
     return "\n".join(parts)
