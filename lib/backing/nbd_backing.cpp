@@ -158,7 +158,7 @@ class NbdBacking final : public Backing {
     const std::uint64_t begin = block_begin(offset);
     const std::uint64_t end = std::min(block_end(offset + length), begin + longest_extents);
     std::vector<NbdConnection::Extent> extents;
-    links_.run("tell what is zero", [&](NbdConnection& connection) {
+    links_.run_structured("tell what is zero", [&](NbdConnection& connection) {
       extents.clear();
       return connection.extents(begin, end - begin, extents);
     });

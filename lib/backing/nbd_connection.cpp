@@ -8,9 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <condition_variable>
-#include <deque>
-#include <mutex>
+#include <utility>
 
 #include "base/error.hpp"
 
@@ -26,6 +24,11 @@ constexpr int keepalive_idle = 2;
 constexpr int keepalive_interval = 1;
 constexpr int keepalive_count = 127;
 
+// That this thread reads answers of at the moment.
+thread_local const NbdConnection* receiving = nullptr;
+
+constexpr auto watch_period = std::chrono::milliseconds(200);
+
 std::int64_t send_write(nbd_handle* handle, const NbdConnection::Write& write,
                         const nbd_completion_callback& done) {
   if (write.data != nullptr)
@@ -39,35 +42,58 @@ std::int64_t send_write(nbd_handle* handle, const NbdConnection::Write& write,
 // One request, on the stack of the thread that waits for it.
 class NbdConnection::Waiter {
  public:
+  explicit Waiter(NbdConnection& connection) : connection_(connection) {}
   static int on_answer(void* self, int* error) {
-    static_cast<Waiter*>(self)->finish(*error);
+    auto& waiter = *static_cast<Waiter*>(self);
+    NbdConnection& connection = waiter.connection_;
+    waiter.finish(*error);
+    // Who sends may read an answer, too, for which another one waits at the socket.
+    if (receiving != &connection) connection.wake();
     return 1;  // libnbd forgets the request
   }
-  int wait() {
+  // Until it is answered, or chosen to read answers itself. True: answered.
+  bool wait() {
     std::unique_lock lock(mutex_);
-    answered_.wait(lock, [this] { return done_; });
-    return error_ == ENOTCONN || error_ == ESHUTDOWN ? lost : error_;
+    changed_.wait(lock, [this] { return done_ || chosen_; });
+    return done_;
   }
+  bool is_done() {
+    const std::lock_guard lock(mutex_);
+    return done_;
+  }
+  int result() const { return error_ == ENOTCONN || error_ == ESHUTDOWN ? lost : error_; }
   void finish(int error) {
     // The waiter may be gone as soon as the lock is.
     const std::lock_guard lock(mutex_);
     error_ = error;
     done_ = true;
-    answered_.notify_one();
+    changed_.notify_one();
+  }
+  void choose() {
+    const std::lock_guard lock(mutex_);
+    chosen_ = true;
+    changed_.notify_one();
+  }
+  // With the connection's lock.
+  bool take_choice() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(chosen_, false);
   }
 
  private:
+  NbdConnection& connection_;
   std::mutex mutex_;
-  std::condition_variable answered_;
-  bool done_ = false;
+  std::condition_variable changed_;
+  bool done_ = false, chosen_ = false;
   int error_ = 0;
 };
 
-NbdConnection::NbdConnection(const std::string& uri, std::chrono::milliseconds limit)
+NbdConnection::NbdConnection(const std::string& uri, std::chrono::milliseconds limit,
+                             Replies replies)
     : handle_(nbd_create()), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!handle_) throw_nbd_error(uri);
   if (!wake_) throw_errno("cannot make an eventfd");
-  connect(uri, limit);
+  connect(uri, limit, replies);
   ask_about();
   socket_ = nbd_aio_get_fd(handle_.get());
   const int yes = 1;
@@ -76,21 +102,28 @@ NbdConnection::NbdConnection(const std::string& uri, std::chrono::milliseconds l
   ::setsockopt(socket_, IPPROTO_TCP, TCP_KEEPIDLE, &keepalive_idle, sizeof(int));
   ::setsockopt(socket_, IPPROTO_TCP, TCP_KEEPINTVL, &keepalive_interval, sizeof(int));
   ::setsockopt(socket_, IPPROTO_TCP, TCP_KEEPCNT, &keepalive_count, sizeof(int));
-  reader_ = std::thread([this] { serve(); });
+  watcher_ = std::thread([this] { watch(); });
 }
 
 NbdConnection::~NbdConnection() {
-  dropped_.store(true);
-  wake();
-  reader_.join();
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  closed_.notify_one();
+  watcher_.join();
   if (!lost_.load()) nbd_aio_disconnect(handle_.get(), 0);
 }
 
-void NbdConnection::connect(const std::string& uri, std::chrono::milliseconds limit) {
+void NbdConnection::connect(const std::string& uri, std::chrono::milliseconds limit,
+                            Replies replies) {
   nbd_handle* const handle = handle_.get();
   // Files of keys and certificates are named in the URI, which comes from the administrator.
   nbd_set_uri_allow_local_file(handle, true);
-  nbd_add_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION);
+  if (replies == Replies::structured)
+    nbd_add_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION);
+  else
+    nbd_set_request_structured_replies(handle, false);
   if (nbd_aio_connect_uri(handle, uri.c_str()) != 0) throw_nbd_error(uri);
   negotiate(handle, uri, limit);
 }
@@ -111,20 +144,81 @@ void NbdConnection::ask_about() {
   about_.has_extents = nbd_can_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
 }
 
-// Reads answers, and sends on what a socket's buffer had no room for.
-void NbdConnection::serve() {
+bool NbdConnection::is_over() const noexcept {
+  return nbd_aio_is_dead(handle_.get()) != 0 || nbd_aio_is_closed(handle_.get()) != 0;
+}
+
+// Reads what comes next, and sends on what a socket's buffer had no room for. -1: waits for it.
+// False if the connection is lost; libnbd has failed all requests then. One thread at a time.
+bool NbdConnection::receive(int milliseconds) {
   nbd_handle* const handle = handle_.get();
-  while (!dropped_.load() && nbd_aio_is_dead(handle) == 0 && nbd_aio_is_closed(handle) == 0) {
-    const unsigned direction = nbd_aio_get_direction(handle);
-    pollfd fds[] = {{socket_, nbd_poll_events(direction), 0}, {wake_.get(), POLLIN, 0}};
-    if (::poll(fds, 2, -1) < 0) continue;
+  const unsigned direction = nbd_aio_get_direction(handle);
+  pollfd fds[] = {{socket_, nbd_poll_events(direction), 0}, {wake_.get(), POLLIN, 0}};
+  if (::poll(fds, 2, milliseconds) > 0) {
     if (fds[1].revents != 0) {
       std::uint64_t count = 0;
       [[maybe_unused]] const ssize_t got = ::read(wake_.get(), &count, sizeof count);
     }
+    receiving = this;
     if (fds[0].revents != 0) nbd_notify(handle, nbd_aio_get_direction(handle), fds[0].revents);
+    receiving = nullptr;
   }
+  if (!is_over()) return true;
   lost_.store(true);
+  return false;
+}
+
+// Lets another one read answers. Called by who did, without the lock.
+void NbdConnection::pass_on() {
+  const std::lock_guard lock(mutex_);
+  if (waiting_.empty()) {
+    is_received_ = false;
+    return;
+  }
+  waiting_.front()->choose();
+  waiting_.pop_front();
+}
+
+void NbdConnection::receive_for(Waiter& waiter) {
+  while (!waiter.is_done() && receive(-1)) {
+  }
+  pass_on();
+  waiter.wait();
+}
+
+// The result of a request that has been started.
+int NbdConnection::await(Waiter& waiter) {
+  bool receives = false;
+  {
+    const std::lock_guard lock(mutex_);
+    receives = !std::exchange(is_received_, true);
+    if (!receives) waiting_.push_back(&waiter);
+  }
+  if (receives) {
+    receive_for(waiter);
+    return waiter.result();
+  }
+  waiter.wait();
+  {
+    const std::lock_guard lock(mutex_);
+    receives = waiter.take_choice();
+    if (!receives) std::erase(waiting_, &waiter);
+  }
+  if (receives) receive_for(waiter);
+  return waiter.result();
+}
+
+// For a connection on which nobody waits.
+void NbdConnection::watch() {
+  std::unique_lock lock(mutex_);
+  while (!closed_.wait_for(lock, watch_period, [this] { return closing_; })) {
+    if (std::exchange(is_received_, true)) continue;
+    lock.unlock();
+    const bool is_there = receive(0);
+    pass_on();
+    lock.lock();
+    if (!is_there) return;
+  }
 }
 
 void NbdConnection::wake() noexcept {
@@ -133,7 +227,7 @@ void NbdConnection::wake() noexcept {
 }
 
 void NbdConnection::drop() noexcept {
-  // The reader finds the end of the stream, and libnbd then fails all requests.
+  // Who reads finds the end of the stream, and libnbd then fails all requests.
   ::shutdown(socket_, SHUT_RDWR);
 }
 
@@ -142,20 +236,18 @@ template <typename Start>
 void NbdConnection::start(Waiter& waiter, Start&& start) {
   if (start(nbd_completion_callback{Waiter::on_answer, &waiter, nullptr}) < 0) {
     const int code = nbd_get_errno();
-    const bool is_over =
-        nbd_aio_is_dead(handle_.get()) != 0 || nbd_aio_is_closed(handle_.get()) != 0;
-    waiter.finish(is_over ? ENOTCONN : code == 0 ? EIO : code);
+    waiter.finish(is_over() ? ENOTCONN : code == 0 ? EIO : code);
   } else if ((nbd_aio_get_direction(handle_.get()) & LIBNBD_AIO_DIRECTION_WRITE) != 0) {
-    // What is left to be sent is the reader's: it may be waiting for answers alone.
+    // What is left to be sent is whose turn it is to read: that one may wait for answers alone.
     wake();
   }
 }
 
 template <typename Start>
 int NbdConnection::run(Start&& request) {
-  Waiter waiter;
+  Waiter waiter(*this);
   start(waiter, request);
-  return waiter.wait();
+  return await(waiter);
 }
 
 int NbdConnection::read(void* buffer, std::size_t length, std::uint64_t offset) {
@@ -175,14 +267,14 @@ int NbdConnection::flush() {
 }
 
 int NbdConnection::write_all(std::span<const Write> writes) {
-  std::deque<Waiter> waiters(writes.size());
+  std::deque<Waiter> waiters;
   for (std::size_t i = 0; i < writes.size(); ++i)
-    start(waiters[i], [&](const nbd_completion_callback& done) {
+    start(waiters.emplace_back(*this), [&](const nbd_completion_callback& done) {
       return send_write(handle_.get(), writes[i], done);
     });
   int error = 0;
   for (Waiter& waiter : waiters)
-    if (const int result = waiter.wait(); error == 0) error = result;
+    if (const int result = await(waiter); error == 0) error = result;
   return error;
 }
 

@@ -1,8 +1,10 @@
 // One connection to an NBD server, by libnbd: many requests at a time, each of which blocks its
 // caller until the server has answered it.
 //
-// A thread of its own reads the answers; requests are sent by their callers. A connection that was
-// lost stays lost: who wants to go on makes another one (NbdBacking does).
+// Whoever waits for an answer reads those that come, for the others, too, as long as its own is not
+// there; one of them at a time. So a request alone on its connection needs no other thread. When
+// nobody waits, a thread of its own looks now and then whether the connection is still there. One
+// that was lost stays lost: who wants to go on makes another one (NbdBacking does).
 //
 // Thread safety: all functions from any thread, except that the destructor must be alone.
 #pragma once
@@ -11,8 +13,11 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
+#include <mutex>
 #include <span>
 #include <string>
 #include <thread>
@@ -36,8 +41,11 @@ struct NbdExport {
 
 class NbdConnection {
  public:
+  // What it can be asked: reads are cheaper where block status can't be asked for.
+  enum class Replies { structured, simple };
   // Connects and negotiates. Throws Error: ETIMEDOUT after `limit`, or what stopped it.
-  NbdConnection(const std::string& uri, std::chrono::milliseconds limit);
+  NbdConnection(const std::string& uri, std::chrono::milliseconds limit,
+                Replies replies = Replies::structured);
   ~NbdConnection();
   NbdConnection(const NbdConnection&) = delete;
   NbdConnection& operator=(const NbdConnection&) = delete;
@@ -77,9 +85,14 @@ class NbdConnection {
   void start(Waiter& waiter, Start&& start);
   template <typename Start>
   int run(Start&& request);
-  void connect(const std::string& uri, std::chrono::milliseconds limit);
+  void connect(const std::string& uri, std::chrono::milliseconds limit, Replies replies);
   void ask_about();
-  void serve();
+  int await(Waiter& waiter);
+  bool is_over() const noexcept;
+  bool receive(int milliseconds);
+  void receive_for(Waiter& waiter);
+  void pass_on();
+  void watch();
   void wake() noexcept;
 
   NbdHandle handle_;
@@ -87,8 +100,13 @@ class NbdConnection {
   UniqueFd wake_;    // an eventfd
   NbdExport about_;
   std::atomic<bool> lost_{false};
-  std::atomic<bool> dropped_{false};
-  std::thread reader_;
+
+  std::mutex mutex_;             // protects all below
+  bool is_received_ = false;     // somebody reads answers, or has been chosen to
+  std::deque<Waiter*> waiting_;  // the others
+  bool closing_ = false;
+  std::condition_variable closed_;
+  std::thread watcher_;
 };
 
 }  // namespace plydisk

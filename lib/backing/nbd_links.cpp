@@ -43,7 +43,7 @@ void NbdLinks::Group::drop() const noexcept {
 NbdLinks::NbdLinks(const std::string& uri, const NbdOptions& options)
     : uri_(uri), options_(options), has_written_(options.resumes) {
   group_ = connect(options_.connect_limit);
-  about_ = group_->mine().about();
+  about_ = group_->structured().about();
   watcher_ = std::thread([this] { watch(); });
 }
 
@@ -72,7 +72,8 @@ NbdLinks::GroupPtr NbdLinks::connect(std::chrono::milliseconds limit) {
   const NbdExport& about = connections.front()->about();
   const unsigned count = about.can_multi_conn ? std::max(1U, options_.connections) : 1;
   while (connections.size() < count)
-    connections.push_back(std::make_unique<NbdConnection>(uri, limit));
+    connections.push_back(
+        std::make_unique<NbdConnection>(uri, limit, NbdConnection::Replies::simple));
   return std::make_shared<const Group>(std::move(connections));
 }
 
@@ -112,9 +113,19 @@ std::string NbdLinks::trouble() const {
 
 NbdLinks::GroupPtr NbdLinks::run(const char* what,
                                  const std::function<int(NbdConnection&)>& request) const {
+  return run_on(what, &Group::mine, request);
+}
+
+NbdLinks::GroupPtr NbdLinks::run_structured(
+    const char* what, const std::function<int(NbdConnection&)>& request) const {
+  return run_on(what, &Group::structured, request);
+}
+
+NbdLinks::GroupPtr NbdLinks::run_on(const char* what, NbdConnection& (Group::*connection)() const,
+                                    const std::function<int(NbdConnection&)>& request) const {
   while (true) {
     GroupPtr group = current();
-    const int error = request(group->mine());
+    const int error = request(((*group).*connection)());
     if (error == 0) return group;
     if (error != NbdConnection::lost) throw_errno(error, uri_ + " could not " + what);
     report_lost(group);
@@ -192,7 +203,7 @@ void NbdLinks::replace(std::unique_lock<std::mutex>& lock) {
   bool is_over = false;
   try {
     next = connect(options_.connect_limit);
-    if (const NbdExport& now = next->mine().about(); now != about_)
+    if (const NbdExport& now = next->structured().about(); now != about_)
       throw Error(EUCLEAN, now.size != about_.size
                                ? uri_ + " has " + std::to_string(now.size) +
                                      " bytes now instead of " + std::to_string(about_.size)

@@ -27,9 +27,9 @@ class NbdLinks {
     explicit Group(std::vector<std::unique_ptr<NbdConnection>> connections)
         : connections_(std::move(connections)) {}
     // The calling thread's.
-    NbdConnection& mine() const noexcept {
-      return *connections_[thread_stripe() % connections_.size()];
-    }
+    NbdConnection& mine() const { return *connections_[thread_stripe() % connections_.size()]; }
+    // One that tells extents, if the server does.
+    NbdConnection& structured() const { return *connections_.front(); }
     bool is_unconfirmed() const noexcept;
     bool is_lost() const noexcept;
     void drop() const noexcept;
@@ -53,6 +53,9 @@ class NbdLinks {
   // returned, if that is not 0; ETIMEDOUT when the options' patience is at its end; ESHUTDOWN after
   // stop_waiting(), or when the session is over; ServerAway. `what` is for the sentence: "read".
   GroupPtr run(const char* what, const std::function<int(NbdConnection&)>& request) const;
+  // The same with a connection that tells extents.
+  GroupPtr run_structured(const char* what,
+                          const std::function<int(NbdConnection&)>& request) const;
 
   // Keeps a write that `group` has answered until a flush covers it. False: the group was lost
   // meanwhile, so the write must be made again; `data` is still there.
@@ -70,6 +73,8 @@ class NbdLinks {
   void stop_waiting() noexcept;
 
  private:
+  GroupPtr run_on(const char* what, NbdConnection& (Group::*connection)() const,
+                  const std::function<int(NbdConnection&)>& request) const;
   GroupPtr connect(std::chrono::milliseconds limit);
   std::string next_uri();
   GroupPtr current() const;

@@ -70,11 +70,17 @@ class Attached(servers.Server):
             [workspace.tool("plydisk"), "attach", server.uri(server.export.split("@")[0]), "--station",
              station, "--writes", writes, "--socket", "SOCKET", "--foreground"])
 
+    def _folder(self):
+        return self.workspace.path("run") / str(self.socket).lstrip("/").replace("/", "-")
+
+    def _answers(self):
+        log = self._folder() / "log"
+        return log.exists() and "is attached to" in log.read_text()
+
     @property
     def pid(self):
         """The engine's: its processor time counts."""
-        folder = self.workspace.path("run") / str(self.socket).lstrip("/").replace("/", "-")
-        return int((folder / "engine.pid").read_text())
+        return int((self._folder() / "engine.pid").read_text())
 
     def command(self, *words):
         return json.loads(self.workspace.run(self.workspace.tool("plydisk"), *words, "--json"))
