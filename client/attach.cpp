@@ -393,13 +393,19 @@ AttachedDisk attach(const AttachOptions& options,
       start(*known, *lock, true, options.foreground, ready);
       return *known;
     }
+    bool is_unused = !std::filesystem::exists(disk.store);
     try {
       mount_memory(disk);
       prepare_store(disk, origin, options);
       disk.save();
-      start(disk, *lock, false, options.foreground, ready);
+      start(disk, *lock, false, options.foreground, [&](const AttachedDisk& attached) {
+        is_unused = false;
+        ready(attached);
+      });
     } catch (...) {
       remove_disk_folder(disk);
+      std::error_code ignored;
+      if (is_unused) std::filesystem::remove_all(disk.store, ignored);
       throw;
     }
     return disk;

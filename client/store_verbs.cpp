@@ -1,6 +1,7 @@
 #include <iostream>
 #include <memory>
 
+#include "base/error.hpp"
 #include "command.hpp"
 #include "output.hpp"
 #include "store/store.hpp"
@@ -65,7 +66,12 @@ void add_init(CLI::App& app, Command& command) {
 int show_status(const Command& command) {
   const json disks = disks_json();
   const bool has_store = std::filesystem::exists(command.store_directory() / "catalogue.sqlite");
-  if (disks.empty() || has_store) {
+  if (disks.empty() && !has_store)
+    throw Error(ENOENT, "no disk is attached here, and there is no store in " +
+                            command.store_directory().string() +
+                            ": attach one with \"plydisk attach\", make a store with \"plydisk "
+                            "init\", or name its folder with --store");
+  if (has_store) {
     json result = command.call("status", json::object());
     result["disks"] = disks;
     return command.show(result, [](const json& status) {

@@ -43,8 +43,16 @@ ServerLink::~ServerLink() {
 }
 
 ServerLink::Connection ServerLink::connect() {
-  if (stopping_.load()) throw Error(ESHUTDOWN, "the server is not asked any more");
-  return std::make_shared<NbdConnection>(uri_, connect_limit);
+  const auto require_going = [this] {
+    if (stopping_.load()) throw Error(ESHUTDOWN, "the server is not asked any more");
+  };
+  require_going();
+  auto connection = std::make_shared<NbdConnection>(uri_, connect_limit);
+  const std::lock_guard lock(mutex_);
+  require_going();
+  std::erase_if(connections_, [](const auto& other) { return other.expired(); });
+  connections_.push_back(connection);
+  return connection;
 }
 
 std::string ServerLink::exchange(const Connection& connection, const std::string& request) {
@@ -126,19 +134,16 @@ void ServerLink::listen(Handler handler) {
 }
 
 void ServerLink::stop() noexcept {
-  stopping_.store(true);
   const std::lock_guard lock(mutex_);
-  if (const auto connection = listening_.lock()) connection->drop();
+  stopping_.store(true);
+  for (const auto& weak : connections_)
+    if (const auto connection = weak.lock()) connection->drop();
 }
 
 void ServerLink::serve() {
   while (!stopping_.load()) {
     try {
       const Connection connection = connect();
-      {
-        const std::lock_guard lock(mutex_);
-        listening_ = connection;
-      }
       while (!stopping_.load()) {
         const std::string text = read_text(*connection, event_offset);
         if (!text.empty()) answer(json::parse(text));

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "backing/nbd_connection.hpp"
 #include "store/upstream.hpp"
@@ -48,7 +49,7 @@ class ServerLink final : public Upstream {
   // returns the result or throws Error.
   using Handler = std::function<nlohmann::json(const std::string&, const nlohmann::json&)>;
   void listen(Handler handler);
-  // Ends listening, and later requests throw ESHUTDOWN.
+  // Ends listening; requests that wait for an answer, and later ones, throw ESHUTDOWN.
   void stop() noexcept;
 
  private:
@@ -57,15 +58,14 @@ class ServerLink final : public Upstream {
   nlohmann::json call(const std::string& method, nlohmann::json params);
   nlohmann::json call_on(const Connection& connection, const std::string& method,
                          nlohmann::json params);
-  // stop() does not end it: the server answers, or the connection is lost.
   std::string exchange(const Connection& connection, const std::string& request);
   void serve();
   void answer(const nlohmann::json& request);
 
   const std::string uri_;
   std::atomic<bool> stopping_{false};
-  std::mutex mutex_;  // protects the connection that is listened on
-  std::weak_ptr<NbdConnection> listening_;
+  std::mutex mutex_;  // protects the connections that there are
+  std::vector<std::weak_ptr<NbdConnection>> connections_;
   Handler handler_;
   std::thread listener_;
 };
