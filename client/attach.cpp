@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +17,7 @@
 
 #include "backing/nbd_backing.hpp"
 #include "base/error.hpp"
+#include "base/memory.hpp"
 #include "base/secret.hpp"
 #include "base/uuid.hpp"
 #include "control/server_link.hpp"
@@ -120,13 +120,13 @@ Origin greet_server(AttachedDisk& disk, const AttachOptions& options) {
   const std::string name = export_of(options.uri);
   const std::string image = name.substr(0, name.find_first_of(":@"));
   disk.image = is_valid_name(image) ? image : "disk";
-  std::string token = boot_id();
-  std::erase(token, '-');
+  const std::string secret = options.secret_file.empty() ? "" : read_secret(options.secret_file);
+  const std::string token = session_token(secret);
   const std::string named = is_valid_name(image) ? image : "";
   ServerLink::Hello hello{disk.station, token, "", std::nullopt, std::nullopt};
   if (name.find(':') != std::string::npos) hello.version = parse_export_name(name).version;
   if (!options.writes.empty()) hello.writes = WritePlan(options.writes);
-  if (!options.secret_file.empty()) hello.secret = read_secret(options.secret_file);
+  hello.secret = secret;
   if (const auto greeting =
           ServerLink(control_uri(disk.uri, named, disk.station, token)).hello(hello)) {
     disk.image = greeting->at("image").get<std::string>();
@@ -146,6 +146,12 @@ Origin greet_server(AttachedDisk& disk, const AttachOptions& options) {
 // made.
 void reuse_store(Store& store, const ImageRecord& known, const AttachedDisk& disk,
                  const Origin& origin, const AttachOptions& options, std::uint64_t size) {
+  if (origin.uuid.empty() && export_of(known.backing) != export_of(origin.uri) &&
+      export_of(known.backing).ends_with("@" + disk.station))
+    throw Error(EPROTO,
+                "what answers at " + origin.uri +
+                    " is no server of plydisk, as the one was on whose disk the layers in " +
+                    disk.store.string() + " lie; try again when that is back");
   // An image that is known by its uuid may be reached in another way than it was.
   const bool is_same =
       known.size == size &&
@@ -156,7 +162,12 @@ void reuse_store(Store& store, const ImageRecord& known, const AttachedDisk& dis
   const auto session = store.catalogue().session_of(disk.station, disk.image);
   if (session && !is_same) {
     const bool is_other_image = !origin.uuid.empty() && known.uuid != origin.uuid;
-    if (options.keep_version && !is_other_image) return;
+    if (options.keep_version && !is_other_image) {
+      store.catalogue().change_image(disk.image, [&](ImageRecord& image) {
+        image.backing = with_export(origin.uri, export_of(known.backing));
+      });
+      return;
+    }
     if (!options.discard)
       throw Error(
           EUCLEAN,
@@ -348,9 +359,7 @@ std::string with_memory_limit(const std::string& text) {
   const WritePlan plan(text);
   const auto* const memory = plan.find(Destination::client_ram);
   if (memory == nullptr || memory->limit) return to_string(plan);
-  struct sysinfo info {};
-  ::sysinfo(&info);
-  const std::uint64_t half = std::uint64_t{info.totalram} * info.mem_unit / 2;
+  const std::uint64_t half = memory_of_machine() / 2;
   std::string sized;
   for (const auto& step : plan.steps()) {
     sized += (sized.empty() ? "" : ",") + std::string(to_string(step.destination));
@@ -393,19 +402,18 @@ AttachedDisk attach(const AttachOptions& options,
       start(*known, *lock, true, options.foreground, ready);
       return *known;
     }
-    bool is_unused = !std::filesystem::exists(disk.store);
+    bool is_there = false;
     try {
       mount_memory(disk);
       prepare_store(disk, origin, options);
       disk.save();
       start(disk, *lock, false, options.foreground, [&](const AttachedDisk& attached) {
-        is_unused = false;
+        is_there = true;
         ready(attached);
       });
     } catch (...) {
-      remove_disk_folder(disk);
-      std::error_code ignored;
-      if (is_unused) std::filesystem::remove_all(disk.store, ignored);
+      // What a disk that was used needs is left for the next attach, which goes on with it.
+      if (!is_there) remove_disk_folder(disk);
       throw;
     }
     return disk;

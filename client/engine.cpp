@@ -36,6 +36,14 @@ std::string plugin_path() {
   return !error && std::filesystem::exists(built) ? built.string() : "plydisk";
 }
 
+// A command line is seen by all users, this file by root alone. Returns its path.
+std::string hidden(const AttachedDisk& disk, const char* name, const std::string& text) {
+  const auto path = disk.folder() / name;
+  const File file = File::open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+  file.write(text.data(), text.size(), 0);
+  return path;
+}
+
 std::vector<std::string> command_line(const AttachedDisk& disk) {
   std::vector<std::string> words{"nbdkit", "--foreground", "--unix", disk.socket.string()};
   if (disk.read_only) words.push_back("--readonly");
@@ -44,7 +52,8 @@ std::vector<std::string> command_line(const AttachedDisk& disk) {
                 std::string("files=") + (disk.keeps_files ? "yes" : "no"),
                 "connections=" + std::to_string(disk.connections)});
   if (!disk.control.empty())
-    words.insert(words.end(), {"session=" + disk.token, "control=" + disk.control});
+    words.insert(words.end(), {"session=+" + hidden(disk, "session", disk.token),
+                               "control=+" + hidden(disk, "control", disk.control)});
   if (disk.patience) words.push_back("patience=" + std::to_string(*disk.patience));
   return words;
 }

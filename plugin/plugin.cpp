@@ -113,6 +113,15 @@ bool parse_yes(const char* key, const char* value) {
   return yes == 1;
 }
 
+// What is not for everybody's eyes: +FILE has it in a file, as for nbdkit's passwords.
+std::string read_hidden(const char* value) {
+  char* text = nullptr;
+  if (nbdkit_read_password(value, &text) != 0)
+    throw Error(EINVAL, "cannot read " + std::string(value));
+  const std::unique_ptr<char, decltype(&free)> owned(text, free);
+  return text;
+}
+
 // Parameters that are no paths. False for another one.
 bool config_plain(const std::string& key, const char* value) {
   if (key == "files")
@@ -122,9 +131,9 @@ bool config_plain(const std::string& key, const char* value) {
   else if (key == "patience")
     configuration.patience = parse_number("patience", value);
   else if (key == "session")
-    configuration.session = value;
+    configuration.session = read_hidden(value);
   else if (key == "control")
-    configuration.control = value;
+    configuration.control = read_hidden(value);
   else
     return false;
   return true;
@@ -186,9 +195,11 @@ bool is_pointless() { return nbdkit_nanosleep(0, 1) != 0; }
 
 // Asked of this station's server, which refuses its connections. The store has one image.
 bool session_is_over() {
-  if (server == nullptr || !server->link) return false;
-  const auto images = server->store->catalogue().images();
-  return !images.empty() && server->link->has_ended(images.front().uuid);
+  return guarded(false, [] {
+    if (server == nullptr || !server->link) return false;
+    const auto images = server->store->catalogue().images();
+    return !images.empty() && server->link->has_ended(images.front().uuid);
+  });
 }
 
 std::unique_ptr<Server> open_server(bool serve) {

@@ -25,7 +25,8 @@ class ServerAway : public Error {
 // of it, call Backing::wait_until_back(), and make the request again from its beginning.
 class ThrowIfAway {
  public:
-  ThrowIfAway() noexcept : before_(std::exchange(is_set_, true)) {}
+  // `on`: false for a part that is to wait all the same.
+  explicit ThrowIfAway(bool on = true) noexcept : before_(std::exchange(is_set_, on)) {}
   ~ThrowIfAway() { is_set_ = before_; }
   ThrowIfAway(const ThrowIfAway&) = delete;
   ThrowIfAway& operator=(const ThrowIfAway&) = delete;

@@ -8,14 +8,17 @@
 
 #include "backing/nbd_links.hpp"
 #include "base/error.hpp"
+#include "base/memory.hpp"
 #include "base/units.hpp"
 
 namespace plydisk {
 
 namespace {
 
-// Memory for writes that are not flushed. Who goes over it flushes.
+// Memory for writes that are not flushed. Who goes over it flushes. A small machine has less to
+// give.
 constexpr std::uint64_t most_kept_bytes = 64 << 20;
+constexpr std::uint64_t kept_share = 32;
 // Longer requests of these kinds may keep a server busy for long.
 constexpr std::uint64_t longest_zero = 128 << 20;
 constexpr std::uint64_t longest_extents = 1 << 30;
@@ -26,7 +29,8 @@ class NbdBacking final : public Backing {
       : uri_(uri),
         links_(uri, options),
         about_(links_.about()),
-        size_((about_.size + sector_size - 1) / sector_size * sector_size) {
+        size_((about_.size + sector_size - 1) / sector_size * sector_size),
+        kept_limit_(std::min(most_kept_bytes, memory_of_machine() / kept_share)) {
     if (about_.size == 0) throw Error(EINVAL, uri + " is an empty disk");
   }
 
@@ -149,7 +153,7 @@ class NbdBacking final : public Backing {
     if (write.data != nullptr) data.assign(write.data, write.data + write.length);
     while (!links_.keep(group, write.offset, write.length, std::move(data), write.may_punch))
       group = links_.run(what, request);
-    if (links_.kept_bytes() > most_kept_bytes) flush();
+    if (links_.kept_bytes() > kept_limit_) flush();
   }
 
   std::pair<std::uint64_t, bool> extent_at(std::uint64_t offset, std::uint64_t length) const {
@@ -177,6 +181,7 @@ class NbdBacking final : public Backing {
   NbdLinks links_;
   const NbdExport about_;
   const std::uint64_t size_;
+  const std::uint64_t kept_limit_;  // bytes
   std::mutex partial_mutex_;
   std::atomic<bool> flush_failed_{false};
 };

@@ -1,5 +1,6 @@
 #include "backing/nbd_connection.hpp"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -95,13 +96,14 @@ NbdConnection::NbdConnection(const std::string& uri, std::chrono::milliseconds l
   if (!wake_) throw_errno("cannot make an eventfd");
   connect(uri, limit, replies);
   ask_about();
-  socket_ = nbd_aio_get_fd(handle_.get());
+  socket_ = UniqueFd(::fcntl(nbd_aio_get_fd(handle_.get()), F_DUPFD_CLOEXEC, 0));
+  if (!socket_) throw_errno("cannot keep the socket");
   const int yes = 1;
-  ::setsockopt(socket_, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes);
+  ::setsockopt(socket_.get(), SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes);
   // These fail on a Unix socket, which needs none of it.
-  ::setsockopt(socket_, IPPROTO_TCP, TCP_KEEPIDLE, &keepalive_idle, sizeof(int));
-  ::setsockopt(socket_, IPPROTO_TCP, TCP_KEEPINTVL, &keepalive_interval, sizeof(int));
-  ::setsockopt(socket_, IPPROTO_TCP, TCP_KEEPCNT, &keepalive_count, sizeof(int));
+  ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_KEEPIDLE, &keepalive_idle, sizeof(int));
+  ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_KEEPINTVL, &keepalive_interval, sizeof(int));
+  ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_KEEPCNT, &keepalive_count, sizeof(int));
   watcher_ = std::thread([this] { watch(); });
 }
 
@@ -153,7 +155,7 @@ bool NbdConnection::is_over() const noexcept {
 bool NbdConnection::receive(int milliseconds) {
   nbd_handle* const handle = handle_.get();
   const unsigned direction = nbd_aio_get_direction(handle);
-  pollfd fds[] = {{socket_, nbd_poll_events(direction), 0}, {wake_.get(), POLLIN, 0}};
+  pollfd fds[] = {{socket_.get(), nbd_poll_events(direction), 0}, {wake_.get(), POLLIN, 0}};
   if (::poll(fds, 2, milliseconds) > 0) {
     if (fds[1].revents != 0) {
       std::uint64_t count = 0;
@@ -228,7 +230,7 @@ void NbdConnection::wake() noexcept {
 
 void NbdConnection::drop() noexcept {
   // Who reads finds the end of the stream, and libnbd then fails all requests.
-  ::shutdown(socket_, SHUT_RDWR);
+  ::shutdown(socket_.get(), SHUT_RDWR);
 }
 
 // Sends a request that is answered to `waiter`, also if it can't be sent.
@@ -296,7 +298,7 @@ int NbdConnection::extents(std::uint64_t offset, std::uint64_t length,
 bool NbdConnection::is_unconfirmed() const noexcept {
   tcp_info info{};
   socklen_t size = sizeof info;
-  return ::getsockopt(socket_, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+  return ::getsockopt(socket_.get(), IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
          (info.tcpi_retransmits > 0 || info.tcpi_probes > 0);
 }
 

@@ -96,7 +96,7 @@ class NbdConnection {
   void wake() noexcept;
 
   NbdHandle handle_;
-  int socket_ = -1;  // the handle's
+  UniqueFd socket_;  // the handle's, which may close it at any time and leave the number to others
   UniqueFd wake_;    // an eventfd
   NbdExport about_;
   std::atomic<bool> lost_{false};

@@ -219,6 +219,10 @@ void NbdLinks::replace(std::unique_lock<std::mutex>& lock) {
     next.reset();
     reason = error.what();
     is_over = is_refused_for_good(error);
+  } catch (const std::exception& error) {
+    // No thread, or no memory: what is kept here must not be lost for that.
+    next.reset();
+    reason = error.what();
   }
   lock.lock();
   candidate_.reset();

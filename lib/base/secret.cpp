@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "base/uuid.hpp"
 
 namespace plydisk {
 
@@ -62,7 +63,7 @@ Recipe parse_recipe(std::string_view text) {
       text.starts_with(std::string(scheme) + ":") && colon != text.npos && colon > number &&
       std::from_chars(text.data() + number, text.data() + colon, recipe.rounds).ptr ==
           text.data() + colon &&
-      recipe.rounds >= 1 && recipe.rounds <= most_rounds &&
+      recipe.rounds >= rounds && recipe.rounds <= most_rounds &&
       from_hex(text.substr(colon + 1), recipe.salt);
   if (!is_whole)
     throw Error(EPROTO, "the server asks for the secret in a way that is not known here");
@@ -108,6 +109,17 @@ std::string read_secret(const std::filesystem::path& file) {
     throw Error(error.code(), file.string() + ": " + error.what());
   }
   return secret;
+}
+
+std::string session_token(std::string_view secret) {
+  std::string id = boot_id();
+  std::erase(id, '-');
+  if (secret.empty()) return id;
+  Bytes mac{};
+  require_done(gnutls_hmac_fast(GNUTLS_MAC_SHA256, secret.data(), secret.size(), id.data(),
+                                id.size(), mac.data()),
+               "cannot make a token");
+  return to_hex(mac).substr(0, id.size());
 }
 
 std::string derive_key(std::string_view secret) {

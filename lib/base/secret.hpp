@@ -24,4 +24,9 @@ std::string prove(std::string_view secret, const std::string& recipe, std::strin
 // Whether the proof is of the secret that `kept` was derived from, for this message.
 bool is_proven(const std::string& kept, std::string_view message, std::string_view proof);
 
+// The token of a session: the same until this machine is booted again. With a secret, nobody knows
+// it who does not know the secret; without, any program on this machine can, as it is the kernel's
+// boot id.
+std::string session_token(std::string_view secret);
+
 }  // namespace plydisk

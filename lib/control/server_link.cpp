@@ -1,5 +1,6 @@
 #include "control/server_link.hpp"
 
+#include <condition_variable>
 #include <cstring>
 #include <vector>
 
@@ -18,6 +19,7 @@ using namespace station_protocol;
 namespace {
 
 constexpr auto connect_limit = std::chrono::seconds(5);
+constexpr auto answer_limit = std::chrono::seconds(10);
 constexpr auto between_tries = std::chrono::milliseconds(500);
 
 std::string read_text(NbdConnection& connection, std::uint64_t offset) {
@@ -55,6 +57,36 @@ ServerLink::Connection ServerLink::connect() {
   return connection;
 }
 
+namespace {
+
+// Drops a connection on which there is no answer in time. What takes long for good reasons, such as
+// carrying writes, has no limit.
+class Deadline {
+ public:
+  Deadline(std::weak_ptr<NbdConnection> connection, std::chrono::milliseconds limit)
+      : timer_([this, connection = std::move(connection), limit] {
+          std::unique_lock lock(mutex_);
+          if (ended_.wait_for(lock, limit, [this] { return is_over_; })) return;
+          if (const auto late = connection.lock()) late->drop();
+        }) {}
+  ~Deadline() {
+    {
+      const std::lock_guard lock(mutex_);
+      is_over_ = true;
+    }
+    ended_.notify_one();
+    timer_.join();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  bool is_over_ = false;
+  std::thread timer_;  // the last: it uses the others
+};
+
+}  // namespace
+
 std::string ServerLink::exchange(const Connection& connection, const std::string& request) {
   std::vector<std::byte> bytes(request.size() + 1);
   std::memcpy(bytes.data(), request.data(), request.size());
@@ -75,6 +107,8 @@ json ServerLink::call(const std::string& method, json params) {
 }
 
 json ServerLink::call_on(const Connection& connection, const std::string& method, json params) {
+  std::optional<Deadline> deadline;
+  if (method != "redirect" && method != "end") deadline.emplace(connection, answer_limit);
   const json answer = json::parse(
       exchange(connection, to_line({{"jsonrpc", "2.0"}, {"method", method}, {"params", params}})),
       nullptr, false);
@@ -82,7 +116,8 @@ json ServerLink::call_on(const Connection& connection, const std::string& method
   if (!answer.is_object() || !answer.contains("error"))
     throw Error(EPROTO, "the server's answer is not understood");
   const json& error = answer["error"];
-  throw Error(error["data"]["errno"].get<int>(), error["message"].get<std::string>());
+  throw Error(error.value("/data/errno"_json_pointer, EPROTO),
+              error.value("message", "the server's answer is not understood"));
 }
 
 std::optional<json> ServerLink::hello(const Hello& hello) {
@@ -92,7 +127,8 @@ std::optional<json> ServerLink::hello(const Hello& hello) {
     connection = connect();
     if (read_text(*connection, 0) != banner) return std::nullopt;
   } catch (const Error& error) {
-    for (const int away : {ECONNREFUSED, ETIMEDOUT, ECONNRESET, EPIPE, EHOSTUNREACH, ENETUNREACH})
+    for (const int away : {ECONNREFUSED, ETIMEDOUT, ECONNRESET, EPIPE, EHOSTUNREACH, ENETUNREACH,
+                           ENETDOWN, ENOTCONN, ESHUTDOWN, EAGAIN, ENOMEM, EMFILE})
       if (error.code() == away) throw;
     return std::nullopt;
   }

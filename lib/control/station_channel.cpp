@@ -18,6 +18,8 @@ namespace {
 // The server can't end as long as one waits.
 constexpr auto event_limit = std::chrono::seconds(1);
 
+constexpr int deepest = 8;  // that the values of a request are nested
+
 ExportName parse_control_name(std::string_view text) {
   ExportName name = parse_export_name(text.substr(export_prefix.size()));
   if (!name.station || !name.session)
@@ -45,7 +47,9 @@ void StationChannel::write(const void* data, std::size_t length, std::uint64_t o
   if (offset != 0 || length > longest_message)
     throw Error(EINVAL, "a request is at most 64 KiB long, and written at 0");
   const auto* const text = static_cast<const char*>(data);
-  const json request = json::parse(text, text + ::strnlen(text, length), nullptr, false);
+  // Hostile text may be nested as deep as it is long, and copying it recurses.
+  const auto is_shallow = [](int depth, json::parse_event_t, json&) { return depth <= deepest; };
+  const json request = json::parse(text, text + ::strnlen(text, length), is_shallow, false);
   std::string answer;
   try {
     if (!request.is_object() || !request.contains("method") || !request["method"].is_string())
@@ -124,13 +128,13 @@ json StationChannel::ended(const json& given) {
 
 json StationChannel::may(const json& given) {
   const Params params("may", given, {"writes"});
-  store_.require_may_choose(name_, WritePlan(params.text("writes")));
+  store_.require_may_choose(name_, peer_, WritePlan(params.text("writes")));
   return json::object();
 }
 
 json StationChannel::redirect(const json& given) {
   const Params params("redirect", given, {"writes", "above_volatile", "carry"});
-  const std::string id = store_.session_with_token(name_);
+  const std::string id = store_.session_with_token(name_, peer_);
   RedirectOptions options;
   options.by_station = true;
   options.above_volatile = params.flag("above_volatile");
@@ -142,7 +146,7 @@ json StationChannel::redirect(const json& given) {
 
 json StationChannel::end(const json& given) {
   const Params params("end", given, {});
-  store_.end_session(store_.session_with_token(name_), false);
+  store_.end_session(store_.session_with_token(name_, peer_), false);
   return json::object();
 }
 

@@ -38,17 +38,17 @@ void Disk::enter_for_writing(SharedLock& lock) {
   }
 }
 
-// Calls fn(lock), which enters; and again, from its beginning, after the backing's server was away.
+// Enters, and calls fn(); and again, from the beginning, after the backing's server was away.
 template <typename Fn>
-void Disk::use_stack(Fn&& fn) {
+void Disk::use_stack(void (Disk::*way_in)(SharedLock&), Fn&& fn) {
   while (true) {
     SharedLock lock(stack_mutex_, std::defer_lock);
+    (this->*way_in)(lock);
     std::shared_ptr<const Version> version;
     try {
       const ThrowIfAway throw_if_away;
-      return fn(lock);
+      return fn();
     } catch (const ServerAway&) {
-      if (!lock.owns_lock()) enter(lock);
       version = stack_.version;
     }
     lock.unlock();
@@ -57,10 +57,7 @@ void Disk::use_stack(Fn&& fn) {
 }
 
 void Disk::read(void* buffer, std::size_t length, std::uint64_t offset) {
-  use_stack([&](SharedLock& lock) {
-    enter(lock);
-    stack_.read(buffer, length, offset);
-  });
+  use_stack(&Disk::enter, [&] { stack_.read(buffer, length, offset); });
   counters().requests.fetch_add(1, std::memory_order_relaxed);
   counters().bytes_read.fetch_add(length, std::memory_order_relaxed);
 }
@@ -72,8 +69,7 @@ void Disk::change_data(const Gate* gate, Fn&& fn) {
   while (true) {
     const Layer* top = nullptr;
     try {
-      return use_stack([&](SharedLock& lock) {
-        enter_for_writing(lock);
+      return use_stack(&Disk::enter_for_writing, [&] {
         if (gate != nullptr && gate->is_shut())
           throw Error(ESHUTDOWN, "the station has made newer connections");
         if (make_room_ && !stack_.layers.empty()) top = stack_.layers.front().get();
@@ -235,9 +231,8 @@ void Disk::for_each_extent(std::uint64_t offset, std::uint64_t length,
     bool is_zero;
   };
   std::vector<Extent> extents;
-  use_stack([&](SharedLock& lock) {
+  use_stack(&Disk::enter, [&] {
     extents.clear();
-    enter(lock);
     stack_.for_each_extent(offset, length, [&](std::uint64_t at, std::uint64_t bytes, bool zero) {
       extents.push_back({at, bytes, zero});
     });

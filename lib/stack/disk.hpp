@@ -89,7 +89,7 @@ class Disk {
   void enter(SharedLock& lock);
   void enter_for_writing(SharedLock& lock);
   template <typename Fn>
-  void use_stack(Fn&& fn);
+  void use_stack(void (Disk::*way_in)(SharedLock&), Fn&& fn);
   template <typename Fn>
   void change_data(const Gate* gate, Fn&& fn);
   void write_piece(const std::byte* buffer, std::size_t length, std::uint64_t offset);

@@ -390,8 +390,9 @@ void StoreImpl::require_may_choose(const std::string& station, const WritePlan& 
                               (station.empty() ? "NAME" : station) + " --destinations LIST");
 }
 
-void StoreImpl::require_may_choose(const ExportName& name, const WritePlan& plan) {
-  const std::string id = session_with_token(name);
+void StoreImpl::require_may_choose(const ExportName& name, const Peer& peer,
+                                   const WritePlan& plan) {
+  const std::string id = session_with_token(name, peer);
   require_may_choose(name.station.value_or(""), session(id).record.plan, plan);
 }
 
@@ -425,7 +426,8 @@ bool StoreImpl::has_ended(const ExportName& name, const std::string& uuid) {
   return !record || record->ended != 0 || record->token != *name.session;
 }
 
-std::string StoreImpl::session_with_token(const ExportName& name) {
+std::string StoreImpl::session_with_token(const ExportName& name, const Peer& peer) {
+  require_allowed(name, find_station(name, peer), peer);
   const std::lock_guard lock(mutex_);
   const auto session = find_live(name.station.value_or(""), name.image);
   if (!session || session->finishing || !name.session || session->record.token != *name.session)

@@ -44,9 +44,9 @@ class StoreImpl final : public Store {
   std::optional<std::string> secret_recipe(const ExportName& name, const Peer& peer) override;
   Greeting greet(const ExportName& name, const Peer& peer,
                  const Introduction& introduction) override;
-  void require_may_choose(const ExportName& name, const WritePlan& plan) override;
+  void require_may_choose(const ExportName& name, const Peer& peer, const WritePlan& plan) override;
   bool has_ended(const ExportName& name, const std::string& uuid) override;
-  std::string session_with_token(const ExportName& name) override;
+  std::string session_with_token(const ExportName& name, const Peer& peer) override;
   std::unique_ptr<Connection> connect(const ExportName& name, const Peer& peer,
                                       bool read_only) override;
 

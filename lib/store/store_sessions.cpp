@@ -63,7 +63,11 @@ LayerOptions StoreImpl::layer_options(const LayerRecord& record,
   options.durability =
       is_persistent(record.destination) ? Durability::durable : Durability::process;
   options.boot_id = boot_id_;
-  options.sync_backing = [backing] { backing->flush(); };
+  // One thread flushes for others, which wait for it.
+  options.sync_backing = [backing] {
+    const ThrowIfAway no(false);
+    backing->flush();
+  };
   return options;
 }
 

@@ -1,6 +1,6 @@
 # Guests with `plydisk attach`, for bash scripts to source after guest.bash and server.bash.
 #
-#   attach_setup                     instead of guest_setup
+#   attach_setup [FILE[=TARGET]…]    instead of guest_setup
 #   in_guest DEVICE [SECONDS] <<< 'script'   guest_must in pc1, with inside/attached at hand, $port
 #                                    the server's and $device as said
 #   prepared_image NAME SIZE_MIB     an image that disk-load can work on
@@ -14,7 +14,7 @@ attach_setup() {
   [[ -x $disk_load ]] || skip "no test program at $disk_load: ninja -C $PLYDISK_BUILD makes it"
   mapfile -t files < <(nbdkit_files)
   guest_setup "$PLYDISK_BUILD/client/plydisk" "$plugin=plugin/${plugin##*/}" "$disk_load" \
-    "$repository/test/guest/inside/attached=etc/attached" "${files[@]}"
+    "$repository/test/guest/inside/attached=etc/attached" "${files[@]}" "$@"
 }
 
 in_guest() {

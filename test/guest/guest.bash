@@ -6,7 +6,8 @@
 #   guest_run pc1 [SECONDS] <<< 'script'   runs it, prints what it prints, returns its status
 #   guest_must pc1 [SECONDS] <<< 'script'  the same; a script that fails ends the test
 #   guest_cut pc1                          a power cut
-#   guest_off pc1                          a clean shutdown
+#   guest_off pc1                          a clean shutdown; or by a COMMAND behind it
+#   guest_becomes pc1 PROGRAM SECONDS      that takes the place of process 1; returns when it takes scripts
 #
 # Scripts have inside/functions at hand. The guest sees this machine as 10.0.2.2, and a server here
 # sees the guest as 127.0.0.1. Only processes that were started here are ever killed, by their ids.
@@ -138,10 +139,20 @@ guest_boot() {
     -netdev user,id=net -device virtio-net-pci,netdev=net,romfile= \
     "$@" < /dev/null > "$work/$name.qemu.log" 2>&1 &
   guest_pid[$name]=$!
-  while guest_line "$name" "$deadline"; do
+  guest_is_ready "$name" "$deadline"
+}
+
+# guest_is_ready NAME DEADLINE
+guest_is_ready() {
+  while guest_line "$1" "$2"; do
     [[ $line == ready ]] && return
   done
   return 1
+}
+
+guest_becomes() {
+  guest_must "$1" <<< "echo $2 > /run/next"
+  guest_is_ready "$1" $((SECONDS + $3)) || fail "guest $1 does not come up with $2"
 }
 
 guest_run() {
@@ -186,9 +197,9 @@ guest_cut() {
 }
 
 guest_off() {
-  local name=$1 pid=${guest_pid[$1]} tries=600
-  printf '%s %s\n' off "$(base64 -w 0 <<< 'umount -a -r 2> /dev/null; sync; poweroff -f')" \
-    >&"${guest_in[$name]}"
+  local name=$1 command=${2:-'umount -a -r 2> /dev/null; sync; poweroff -f'}
+  local pid=${guest_pid[$1]} tries=600
+  printf '%s %s\n' off "$(base64 -w 0 <<< "$command")" >&"${guest_in[$name]}"
   while is_running "$pid"; do
     ((tries-- > 0)) || fail "guest $name does not power off"
     sleep 0.1

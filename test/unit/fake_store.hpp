@@ -117,11 +117,11 @@ class FakeStore : public Store {
   Greeting greet(const ExportName&, const Peer&, const Introduction&) override {
     throw Error(ENOTSUP, "no stations");
   }
-  void require_may_choose(const ExportName&, const WritePlan&) override {
+  void require_may_choose(const ExportName&, const Peer&, const WritePlan&) override {
     throw Error(ENOTSUP, "no stations");
   }
   bool has_ended(const ExportName&, const std::string&) override { return false; }
-  std::string session_with_token(const ExportName&) override {
+  std::string session_with_token(const ExportName&, const Peer&) override {
     throw Error(ENOTSUP, "no stations");
   }
   std::vector<ImageRecord> exports(const Peer&) override { return catalogue_->images(); }

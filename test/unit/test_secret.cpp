@@ -33,13 +33,14 @@ TEST_CASE("neither the recipe nor the proof holds the key or the secret") {
 
 TEST_CASE("a recipe that can't be followed, or would take for ever, is refused") {
   const std::string salt(64, 'a');
-  CHECK_NOTHROW(prove("s", "pbkdf2-sha256:1:" + salt, "m"));
+  CHECK_NOTHROW(prove("s", "pbkdf2-sha256:50000:" + salt, "m"));
   for (const std::string& recipe :
        {std::string(), std::string("plain"), "pbkdf2-sha256:0:" + salt,
-        "pbkdf2-sha256:1000001:" + salt, "pbkdf2-sha256:99999999999999999999:" + salt,
-        "pbkdf2-sha256:-1:" + salt, "pbkdf2-sha256::" + salt, "pbkdf2-sha1:1:" + salt,
-        "pbkdf2-sha256:1:" + salt.substr(2), "pbkdf2-sha256:1:" + salt + "aa",
-        "pbkdf2-sha256:1x:" + salt, "pbkdf2-sha256:" + salt})
+        "pbkdf2-sha256:49999:" + salt, "pbkdf2-sha256:1000001:" + salt,
+        "pbkdf2-sha256:99999999999999999999:" + salt, "pbkdf2-sha256:-1:" + salt,
+        "pbkdf2-sha256::" + salt, "pbkdf2-sha1:50000:" + salt,
+        "pbkdf2-sha256:50000:" + salt.substr(2), "pbkdf2-sha256:50000:" + salt + "aa",
+        "pbkdf2-sha256:50000x:" + salt, "pbkdf2-sha256:" + salt})
     CHECK_THROWS_AS(prove("s", recipe, "m"), Error);
 }
 
@@ -53,4 +54,10 @@ TEST_CASE("a secret is the text of its file, without the line's end") {
   std::ofstream(file) << std::string(1025, 'x');
   CHECK_THROWS_AS(read_secret(file), Error);
   CHECK_THROWS_AS(read_secret(directory.path() / "none"), Error);
+}
+
+TEST_CASE("a session's token is the same until the next boot, and the secret's own") {
+  CHECK(session_token("a") == session_token("a"));
+  CHECK(session_token("a") != session_token("b"));
+  CHECK(session_token("a").size() == session_token("").size());
 }
