@@ -423,9 +423,7 @@ AttachedDisk attach(const AttachOptions& options,
 void detach(const AttachedDisk& disk, bool force) {
   if (disk.device && !force) {
     const NbdDevice device(*disk.device);
-    std::string uses;
-    for (const auto& use : device.uses()) uses += (uses.empty() ? "" : ", ") + use;
-    if (!uses.empty()) throw Error(EBUSY, device.path() + " is in use: " + uses);
+    if (const auto uses = device.uses(); !uses.empty()) device.throw_in_use(uses);
   }
   if (SupervisorLock::holder(disk) == 0) {
     const auto lock = SupervisorLock::take(disk);

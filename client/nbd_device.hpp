@@ -56,6 +56,8 @@ class NbdDevice {
   // open. Empty: nobody, as far as this process may see. What goes on in other mount namespaces has
   // no name here, but does not go unnoticed.
   std::vector<std::string> uses() const;
+  // "/dev/nbd0 is in use: …", with these.
+  [[noreturn]] void throw_in_use(const std::vector<std::string>& uses) const;
 
   // Reads the partition table anew; partitions() has them when it returns. EBUSY if a partition is
   // in use, whose table then stays as it was.

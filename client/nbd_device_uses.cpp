@@ -140,4 +140,10 @@ std::vector<std::string> NbdDevice::uses() const {
   return uses;
 }
 
+void NbdDevice::throw_in_use(const std::vector<std::string>& uses) const {
+  std::string list;
+  for (const auto& use : uses) list += (list.empty() ? ": " : ", ") + use;
+  throw Error(EBUSY, path() + " is in use" + list);
+}
+
 }  // namespace plydisk

@@ -271,11 +271,7 @@ void Supervisor::tear_down(bool force) {
   if (disk_.device) {
     const NbdDevice device(*disk_.device);
     UniqueFd claimed = force ? UniqueFd() : claim(device);
-    if (!force && !claimed) {
-      std::string uses;
-      for (const auto& use : device.uses()) uses += (uses.empty() ? ": " : ", ") + use;
-      throw Error(EBUSY, device.path() + " is in use" + uses);
-    }
+    if (!force && !claimed) device.throw_in_use(device.uses());
     // Else the kernel would wait for an engine that may be waiting itself.
     if (force) engine_.stop(std::chrono::milliseconds(0));
     if (link_ && force) ::shutdown(link_->socket.get(), SHUT_RDWR);

@@ -97,9 +97,22 @@ void StoreImpl::stop() {
     }
     session->disk->change([](Stack& stack, bool&) { stack = {}; });
   }
-  // With the versions go their backings: a connection to a server is closed as it should be.
+  close_versions([](OpenVersion&) { return true; });
+}
+
+// With a version goes its backing, and with that the connections to a server, which may take a
+// while.
+void StoreImpl::close_versions(const std::function<bool(OpenVersion&)>& which) {
+  std::vector<OpenVersion> closed;
   const std::lock_guard lock(mutex_);
-  versions_.clear();
+  for (auto it = versions_.begin(); it != versions_.end();) {
+    if (!which(it->second)) {
+      ++it;
+      continue;
+    }
+    closed.push_back(std::move(it->second));
+    it = versions_.erase(it);
+  }
 }
 
 UniqueFd StoreImpl::take_lock(const std::filesystem::path& directory) {
@@ -188,12 +201,10 @@ void StoreImpl::maintain() {
 
 void StoreImpl::close_unused_versions() {
   const auto now = LiveSession::Clock::now();
-  const std::lock_guard lock(mutex_);
-  for (auto it = versions_.begin(); it != versions_.end();) {
-    OpenVersion& open = it->second;
+  close_versions([&](OpenVersion& open) {
     if (open.version.use_count() > 1) open.used = now;
-    it = now - open.used > unused_version_kept ? versions_.erase(it) : std::next(it);
-  }
+    return now - open.used > unused_version_kept;
+  });
 }
 
 // Not at each removal, since it takes a sync: else a power cut could bring back files that the

@@ -198,6 +198,7 @@ class StoreImpl final : public Store {
     LiveSession::Clock::time_point used = LiveSession::Clock::now();
   };
   std::map<std::pair<std::string, unsigned>, OpenVersion> versions_;
+  void close_versions(const std::function<bool(OpenVersion&)>& which);
 
   std::vector<std::string>
       removed_;  // layers whose files are gone, and doomed for the catalogue yet

@@ -255,11 +255,8 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
     failure = std::current_exception();
   }
   if (was_direct) end_direct(session->record.image);
-  if (is_station()) {
-    // Else it would come back to the server, and begin a session there.
-    const std::lock_guard lock(mutex_);
-    versions_.clear();
-  }
+  // Else it would come back to the server, and begin a session there.
+  if (is_station()) close_versions([](OpenVersion&) { return true; });
   if (is_station() && options_.upstream) {
     try {
       options_.upstream->end_session();
