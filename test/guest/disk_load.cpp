@@ -31,15 +31,15 @@ constexpr std::uint64_t word_of(std::uint64_t block, std::uint32_t generation, s
   return (block << 40) ^ (static_cast<std::uint64_t>(generation) << 12) ^ n;
 }
 
-constexpr std::size_t words = DiskLoad::block_size / sizeof(std::uint64_t);
+constexpr std::size_t words_in_block = DiskLoad::block_size / sizeof(std::uint64_t);
 
 void fill_block(std::uint64_t* content, std::uint64_t block, std::uint32_t generation) {
-  for (std::size_t n = 0; n < words; ++n) content[n] = word_of(block, generation, n);
+  for (std::size_t n = 0; n < words_in_block; ++n) content[n] = word_of(block, generation, n);
 }
 
 void check_block(const std::string& path, const std::uint64_t* content, std::uint64_t block,
                  std::uint32_t generation) {
-  for (std::size_t n = 0; n < words; ++n)
+  for (std::size_t n = 0; n < words_in_block; ++n)
     if (content[n] != word_of(block, generation, n))
       throw Error(EIO,
                   "block " + std::to_string(block) + " of " + path + " is not as it was written");
@@ -56,7 +56,7 @@ void check_blocks(const std::string& path, const std::vector<std::uint32_t>& gen
     disk.read(buffer.get(), count * DiskLoad::block_size, first * DiskLoad::block_size);
     for (std::uint64_t i = 0; i < count; ++i)
       if (generations[first + i] > 0)
-        check_block(path, content + i * words, first + i, generations[first + i]);
+        check_block(path, content + i * words_in_block, first + i, generations[first + i]);
   }
 }
 
