@@ -123,10 +123,9 @@ Origin greet_server(AttachedDisk& disk, const AttachOptions& options) {
   const std::string secret = options.secret_file.empty() ? "" : read_secret(options.secret_file);
   const std::string token = session_token(secret);
   const std::string named = is_valid_name(image) ? image : "";
-  ServerLink::Hello hello{disk.station, token, "", std::nullopt, std::nullopt};
+  ServerLink::Hello hello{disk.station, token, secret, std::nullopt, std::nullopt};
   if (name.find(':') != std::string::npos) hello.version = parse_export_name(name).version;
   if (!options.writes.empty()) hello.writes = WritePlan(options.writes);
-  hello.secret = secret;
   if (const auto greeting =
           ServerLink(control_uri(disk.uri, named, disk.station, token)).hello(hello)) {
     disk.image = greeting->at("image").get<std::string>();

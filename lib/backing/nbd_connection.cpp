@@ -52,11 +52,10 @@ class NbdConnection::Waiter {
     if (receiving != &connection) connection.wake();
     return 1;  // libnbd forgets the request
   }
-  // Until it is answered, or chosen to read answers itself. True: answered.
-  bool wait() {
+  // Until it is answered, or chosen to read answers itself.
+  void wait() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return done_ || chosen_; });
-    return done_;
   }
   bool is_done() {
     const std::lock_guard lock(mutex_);
@@ -196,12 +195,8 @@ int NbdConnection::await(Waiter& waiter) {
     receives = !std::exchange(is_received_, true);
     if (!receives) waiting_.push_back(&waiter);
   }
-  if (receives) {
-    receive_for(waiter);
-    return waiter.result();
-  }
-  waiter.wait();
-  {
+  if (!receives) {
+    waiter.wait();
     const std::lock_guard lock(mutex_);
     receives = waiter.take_choice();
     if (!receives) std::erase(waiting_, &waiter);

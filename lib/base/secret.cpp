@@ -84,7 +84,11 @@ Bytes make_key(std::string_view secret, const Recipe& recipe) {
   return key;
 }
 
-Bytes authenticate(const Bytes& key, std::string_view message) {
+std::string_view text_of(const Bytes& bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+Bytes authenticate(std::string_view key, std::string_view message) {
   Bytes mac{};
   require_done(gnutls_hmac_fast(GNUTLS_MAC_SHA256, key.data(), key.size(), message.data(),
                                 message.size(), mac.data()),
@@ -114,12 +118,7 @@ std::string read_secret(const std::filesystem::path& file) {
 std::string session_token(std::string_view secret) {
   std::string id = boot_id();
   std::erase(id, '-');
-  if (secret.empty()) return id;
-  Bytes mac{};
-  require_done(gnutls_hmac_fast(GNUTLS_MAC_SHA256, secret.data(), secret.size(), id.data(),
-                                id.size(), mac.data()),
-               "cannot make a token");
-  return to_hex(mac).substr(0, id.size());
+  return secret.empty() ? id : to_hex(authenticate(secret, id)).substr(0, id.size());
 }
 
 std::string derive_key(std::string_view secret) {
@@ -132,7 +131,7 @@ std::string derive_key(std::string_view secret) {
 std::string key_recipe(const std::string& kept) { return kept.substr(0, kept.rfind(':')); }
 
 std::string prove(std::string_view secret, const std::string& recipe, std::string_view message) {
-  return to_hex(authenticate(make_key(secret, parse_recipe(recipe)), message));
+  return to_hex(authenticate(text_of(make_key(secret, parse_recipe(recipe))), message));
 }
 
 bool is_proven(const std::string& kept, std::string_view message, std::string_view proof) {
@@ -140,7 +139,7 @@ bool is_proven(const std::string& kept, std::string_view message, std::string_vi
   if (!from_hex(std::string_view(kept).substr(kept.rfind(':') + 1), key))
     throw Error(EUCLEAN, "what is kept of a secret is damaged");
   if (!from_hex(proof, given)) return false;
-  const Bytes expected = authenticate(key, message);
+  const Bytes expected = authenticate(text_of(key), message);
   return gnutls_memcmp(expected.data(), given.data(), expected.size()) == 0;
 }
 

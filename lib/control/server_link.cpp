@@ -22,6 +22,32 @@ constexpr auto connect_limit = std::chrono::seconds(5);
 constexpr auto answer_limit = std::chrono::seconds(10);
 constexpr auto between_tries = std::chrono::milliseconds(500);
 
+// Drops a connection on which there is no answer in time. What takes long for good reasons, such as
+// carrying writes, has no limit.
+class Deadline {
+ public:
+  Deadline(std::weak_ptr<NbdConnection> connection, std::chrono::milliseconds limit)
+      : timer_([this, connection = std::move(connection), limit] {
+          std::unique_lock lock(mutex_);
+          if (ended_.wait_for(lock, limit, [this] { return is_over_; })) return;
+          if (const auto late = connection.lock()) late->drop();
+        }) {}
+  ~Deadline() {
+    {
+      const std::lock_guard lock(mutex_);
+      is_over_ = true;
+    }
+    ended_.notify_one();
+    timer_.join();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  bool is_over_ = false;
+  std::thread timer_;  // the last: it uses the others
+};
+
 std::string read_text(NbdConnection& connection, std::uint64_t offset) {
   std::vector<char> text(longest_message);
   const int error = connection.read(text.data(), text.size(), offset);
@@ -56,36 +82,6 @@ ServerLink::Connection ServerLink::connect() {
   connections_.push_back(connection);
   return connection;
 }
-
-namespace {
-
-// Drops a connection on which there is no answer in time. What takes long for good reasons, such as
-// carrying writes, has no limit.
-class Deadline {
- public:
-  Deadline(std::weak_ptr<NbdConnection> connection, std::chrono::milliseconds limit)
-      : timer_([this, connection = std::move(connection), limit] {
-          std::unique_lock lock(mutex_);
-          if (ended_.wait_for(lock, limit, [this] { return is_over_; })) return;
-          if (const auto late = connection.lock()) late->drop();
-        }) {}
-  ~Deadline() {
-    {
-      const std::lock_guard lock(mutex_);
-      is_over_ = true;
-    }
-    ended_.notify_one();
-    timer_.join();
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable ended_;
-  bool is_over_ = false;
-  std::thread timer_;  // the last: it uses the others
-};
-
-}  // namespace
 
 std::string ServerLink::exchange(const Connection& connection, const std::string& request) {
   std::vector<std::byte> bytes(request.size() + 1);

@@ -6,8 +6,8 @@
 // if there was no request yet. A read at `event_offset` waits for the next request of the server to
 // the station, and is empty after a while. Texts end with a NUL, and what lies behind is zeros.
 //
-//   challenge                                 {recipe, nonce}, both null if the station has no
-//   secret hello     version*, writes*, proof*       {station, image, uuid, version, size, writes}
+//   challenge                                 {recipe, nonce}, null without a secret
+//   hello     version*, writes*, proof*       {station, image, uuid, version, size, writes}
 //   ended     uuid                            {ended}  of the image; whether the session is gone
 //   may       writes                          {}     whether the station may choose these
 //   redirect  writes, above_volatile, carry   {writes}

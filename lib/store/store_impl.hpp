@@ -78,7 +78,7 @@ class StoreImpl final : public Store {
                                               bool resumes);
   ImageStatus status_of(const ImageRecord& image);
 
-  // store_connect.cpp
+  // store_access.cpp and store_connect.cpp
   ExportName full_name(ExportName name);
   // Who comes, and for which image.
   struct Arrival {

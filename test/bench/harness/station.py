@@ -97,10 +97,10 @@ def _measure(workspace, scale, work, compared, title, **more):
 
 
 def _in_memory(workspace, scale, server):
-    memory = servers.Server(workspace, "nbdkit memory",
-                            ["nbdkit", "-f", "--exit-with-parent", "-U", "SOCKET", "memory", scale.size])
-    again = servers.Server(workspace, "nbdkit memory again",
-                           ["nbdkit", "-f", "--exit-with-parent", "-U", "SOCKET", "memory", scale.size])
+    memory, again = (
+        servers.Server(workspace, name,
+                       ["nbdkit", "-f", "--exit-with-parent", "-U", "SOCKET", "memory", scale.size])
+        for name in ("nbdkit memory", "nbdkit memory again"))
     ram = Attached(workspace, "client-ram", server, "ram", f"client-ram:{2 * scale.size}")
     passing = Attached(workspace, "writes to the server", server, "passing", "server-volatile")
     compared = [memory, again, ram, passing]
@@ -184,7 +184,6 @@ def station(workspace, scale, base):
     if not workspace.has_plydisk():
         return [], {}
     store = servers.Store(workspace, "station-store", base)
-    store.command("param", "set", "unknown-stations", "local")
     server = TcpServer(workspace, store, "direct", "direct")
     compared = [server, SameServer(server, "direct again", "again"),
                 Attached(workspace, "attached", server, "reader", "client-ram:1G")]
