@@ -28,7 +28,7 @@ constexpr int keepalive_count = 127;
 // That this thread reads answers of at the moment.
 thread_local const NbdConnection* receiving = nullptr;
 
-constexpr auto watch_period = std::chrono::milliseconds(200);
+constexpr auto idle_look_period = std::chrono::milliseconds(200);
 
 std::int64_t send_write(nbd_handle* handle, const NbdConnection::Write& write,
                         const nbd_completion_callback& done) {
@@ -208,7 +208,7 @@ int NbdConnection::await(Waiter& waiter) {
 // For a connection on which nobody waits.
 void NbdConnection::watch() {
   std::unique_lock lock(mutex_);
-  while (!closed_.wait_for(lock, watch_period, [this] { return closing_; })) {
+  while (!closed_.wait_for(lock, idle_look_period, [this] { return closing_; })) {
     if (std::exchange(is_received_, true)) continue;
     lock.unlock();
     const bool is_there = receive(0);
