@@ -209,6 +209,7 @@ void NbdLinks::replace(std::unique_lock<std::mutex>& lock) {
                                      " bytes now instead of " + std::to_string(about_.size)
                                : uri_ + " can do other things now than before");
     if (silent) report_lost(silent);
+    if (options_.on_reconnect) options_.on_reconnect();
     lock.lock();
     candidate_ = next;
     const bool is_closed = stopping_;

@@ -158,6 +158,12 @@ void ServerLink::redirect(Destination writes, bool above_volatile, bool carry) {
        {{"writes", to_string(writes)}, {"above_volatile", above_volatile}, {"carry", carry}});
 }
 
+Upstream::SessionState ServerLink::session_state() {
+  const json state = call("state", json::object());
+  return {parse_destination(state.at("writes").get<std::string>()),
+          state.at("survives").get<bool>()};
+}
+
 void ServerLink::end_session() { call("end", json::object()); }
 
 void ServerLink::listen(Handler handler) {

@@ -43,6 +43,7 @@ class ServerLink final : public Upstream {
   bool has_ended(const std::string& uuid) noexcept;
   void require_may_choose(const WritePlan& plan) override;
   void redirect(Destination writes, bool above_volatile, bool carry) override;
+  SessionState session_state() override;
   void end_session() override;
 
   // Carries out the server's requests from now on: `handler` gets the method and its params, and

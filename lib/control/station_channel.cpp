@@ -85,6 +85,7 @@ json StationChannel::carry_out(const json& request) {
   if (method == "hello") return hello(params);
   if (method == "ended") return ended(params);
   if (method == "may") return may(params);
+  if (method == "state") return state(params);
   if (method == "redirect") return redirect(params);
   if (method == "end") return end(params);
   if (method == "answer") return take_answer(params);
@@ -132,9 +133,15 @@ json StationChannel::may(const json& given) {
   return json::object();
 }
 
+json StationChannel::state(const json& given) {
+  const Params params("state", given, {});
+  const SessionStatus status = store_.session_with_token(name_, peer_);
+  return {{"writes", to_string(status.record.writes)}, {"survives", status.persistent}};
+}
+
 json StationChannel::redirect(const json& given) {
   const Params params("redirect", given, {"writes", "above_volatile", "carry"});
-  const std::string id = store_.session_with_token(name_, peer_);
+  const std::string id = store_.session_with_token(name_, peer_).record.id;
   RedirectOptions options;
   options.by_station = true;
   options.above_volatile = params.flag("above_volatile");
@@ -146,7 +153,7 @@ json StationChannel::redirect(const json& given) {
 
 json StationChannel::end(const json& given) {
   const Params params("end", given, {});
-  store_.end_session(store_.session_with_token(name_, peer_), false);
+  store_.end_session(store_.session_with_token(name_, peer_).record.id, false);
   return json::object();
 }
 

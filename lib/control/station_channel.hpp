@@ -30,6 +30,7 @@ class StationChannel {
   nlohmann::json hello(const nlohmann::json& params);
   nlohmann::json ended(const nlohmann::json& params);
   nlohmann::json may(const nlohmann::json& params);
+  nlohmann::json state(const nlohmann::json& params);
   nlohmann::json redirect(const nlohmann::json& params);
   nlohmann::json end(const nlohmann::json& params);
   nlohmann::json take_answer(const nlohmann::json& params);

@@ -10,6 +10,7 @@
 //   hello     version*, writes*, proof*       {station, image, uuid, version, size, writes}
 //   ended     uuid                            {ended}  of the image; whether the session is gone
 //   may       writes                          {}     whether the station may choose these
+//   state                                     {writes, survives}: what is written now, a boot
 //   redirect  writes, above_volatile, carry   {writes}
 //   end                                       {}
 //   answer    to, result* or error*           {}     what came of the server's request; neither:

@@ -82,15 +82,11 @@ void StoreImpl::tell_upstream(LiveSession& session, Destination destination, boo
   if (!options_.upstream) return;
   // What is carried lies on nothing that is left behind.
   const bool above_volatile = !carry && surviving(session.layers) < session.layers.size();
-  try {
-    options_.upstream->redirect(destination, above_volatile, carry);
-  } catch (const Error& error) {
-    if (error.code() != ENOENT) throw;
+  agreement_.tell({destination, above_volatile}, carry, [&] {
     // The server has started anew, and this disk has not been back yet: a request brings it there.
     std::array<std::byte, sector_size> sector{};
     session.disk->stack().version->backing().read(sector.data(), sector.size(), 0);
-    options_.upstream->redirect(destination, above_volatile, carry);
-  }
+  });
 }
 
 // Opens a new layer on top. Returns the pause in milliseconds.
@@ -210,6 +206,8 @@ double StoreImpl::redirect_to_layer(LiveSession& session, Destination destinatio
   try {
     if (is_station()) tell_upstream(session, destination, false);
   } catch (const Error& error) {
+    // That is what is done, and what the server is told when it is back.
+    agreement_.set(ServerAgreement::Terms{destination, false});
     log("session " + session.record.id + ": the server does not know yet that writes go to " +
         to_string(destination) + ": " + error.what());
   }

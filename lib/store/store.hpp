@@ -187,9 +187,9 @@ class Store {
   // Whether the image is still the one with this uuid, and has no session any more that began with
   // the name's token.
   virtual bool has_ended(const ExportName& name, const std::string& uuid) = 0;
-  // The id of the live session that a client has begun with this name's token. ENOENT; EACCES for a
-  // peer that the station may not be.
-  virtual std::string session_with_token(const ExportName& name, const Peer& peer) = 0;
+  // The live session that a client has begun with this name's token. ENOENT; EACCES for a peer that
+  // the station may not be.
+  virtual SessionStatus session_with_token(const ExportName& name, const Peer& peer) = 0;
   // Creates nothing durable: the first write does. Throws Error with the reason for a refusal.
   virtual std::unique_ptr<Connection> connect(const ExportName& name, const Peer& peer,
                                               bool read_only) = 0;

@@ -103,19 +103,20 @@ void StoreImpl::require_may_choose(const std::string& station, const WritePlan& 
 
 void StoreImpl::require_may_choose(const ExportName& name, const Peer& peer,
                                    const WritePlan& plan) {
-  const std::string id = session_with_token(name, peer);
-  require_may_choose(name.station.value_or(""), session(id).record.plan, plan);
+  const WritePlan own = session_with_token(name, peer).record.plan;
+  require_may_choose(name.station.value_or(""), own, plan);
 }
 
-std::string StoreImpl::session_with_token(const ExportName& name, const Peer& peer) {
+SessionStatus StoreImpl::session_with_token(const ExportName& name, const Peer& peer) {
   require_allowed(name, find_station(name, peer), peer);
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   const auto session = find_live(name.station.value_or(""), name.image);
   if (!session || session->finishing || !name.session || session->record.token != *name.session)
     throw Error(ENOENT, "station " + quote(name.station.value_or("")) +
                             " has no session on image " + quote(name.image) +
                             " that began with this token");
-  return session->record.id;
+  lock.unlock();
+  return status_of(*session);
 }
 
 }  // namespace plydisk

@@ -136,11 +136,27 @@ std::string StoreImpl::new_session_id() {
 }
 
 // Whether a station's session has, as far as is known here, written to its server.
-bool StoreImpl::has_passed(const LiveSession& session) const {
-  return is_station() && (passes(session.record.writes) ||
-                          std::ranges::any_of(session.layers, [](const LayerRecord& layer) {
-                            return !is_at_client(layer.destination) || layer.kind == "mixed";
-                          }));
+bool StoreImpl::has_passed(const LiveSession& session) {
+  if (!is_station()) return false;
+  if (session.layers.empty()) return passes(session.record.writes);
+  // One at the bottom stands for all that was passed before there were layers.
+  if (!is_at_client(session.layers.front().destination)) return true;
+  return std::ranges::any_of(session.layers, [this](const LayerRecord& layer) {
+    return layer.kind == "mixed" || is_written_pass_layer(layer);
+  });
+}
+
+bool StoreImpl::is_written_pass_layer(const LayerRecord& layer) {
+  return layer.kind == "pass" && !open_layer(layer, nullptr)->empty();
+}
+
+// What the server was told of a session that goes on.
+void StoreImpl::restore_agreement(const LiveSession& session) {
+  const auto& layers = session.layers;
+  const bool is_above =
+      !layers.empty() && layers.back().kind == "pass" && surviving(layers) + 1 < layers.size();
+  agreement_.set(ServerAgreement::Terms{session.record.writes, is_above});
+  agreement_.restore();
 }
 
 StoreImpl::SessionPtr StoreImpl::make_live(SessionRecord record, std::vector<LayerRecord> layers,
@@ -166,6 +182,7 @@ StoreImpl::SessionPtr StoreImpl::make_live(SessionRecord record, std::vector<Lay
 StoreImpl::SessionPtr StoreImpl::resume(const SessionRecord& record) {
   auto session = make_live(record, catalogue_.session_layers(record.id), true);
   session->saved = true;
+  if (is_station()) restore_agreement(*session);
   session->news.push_back({std::time(nullptr), "resumed", ""});
   begin_writing(*session);
   const std::lock_guard lock(mutex_);

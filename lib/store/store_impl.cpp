@@ -60,6 +60,7 @@ StoreImpl::StoreImpl(const std::filesystem::path& directory, const StoreOptions&
     : directory_(directory),
       options_(options),
       boot_id_(options.boot_id.empty() ? boot_id() : options.boot_id),
+      agreement_(options.upstream),
       lock_(take_lock(directory)),
       catalogue_(directory) {
   remove_orphans();

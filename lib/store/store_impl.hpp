@@ -13,6 +13,7 @@
 #include "backing/backing.hpp"
 #include "base/file.hpp"
 #include "store/live_session.hpp"
+#include "store/server_agreement.hpp"
 #include "store/store.hpp"
 
 namespace plydisk {
@@ -46,7 +47,7 @@ class StoreImpl final : public Store {
                  const Introduction& introduction) override;
   void require_may_choose(const ExportName& name, const Peer& peer, const WritePlan& plan) override;
   bool has_ended(const ExportName& name, const std::string& uuid) override;
-  std::string session_with_token(const ExportName& name, const Peer& peer) override;
+  SessionStatus session_with_token(const ExportName& name, const Peer& peer) override;
   std::unique_ptr<Connection> connect(const ExportName& name, const Peer& peer,
                                       bool read_only) override;
 
@@ -107,7 +108,9 @@ class StoreImpl final : public Store {
   SessionPtr resume(const SessionRecord& record);
   SessionPtr start(const ImageRecord& image, unsigned version, const std::string& station,
                    const WritePlan& plan, const ExportName& name, const Peer& peer);
-  bool has_passed(const LiveSession& session) const;
+  bool has_passed(const LiveSession& session);
+  bool is_written_pass_layer(const LayerRecord& layer);
+  void restore_agreement(const LiveSession& session);
   // `goes_on`: it is the session that it was.
   SessionPtr make_live(SessionRecord record, std::vector<LayerRecord> layers, bool goes_on);
   static void require_same_peer(const LiveSession& session, const Peer& peer);
@@ -182,6 +185,7 @@ class StoreImpl final : public Store {
   const std::filesystem::path directory_;
   const StoreOptions options_;
   const std::string boot_id_;
+  ServerAgreement agreement_;  // a station's
   UniqueFd lock_;
   Catalogue catalogue_;
 

@@ -258,6 +258,7 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
   // Else it would come back to the server, and begin a session there.
   if (is_station()) close_versions([](OpenVersion&) { return true; });
   if (is_station() && options_.upstream) {
+    agreement_.set(std::nullopt);
     try {
       options_.upstream->end_session();
     } catch (const Error& error) {

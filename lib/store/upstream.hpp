@@ -16,6 +16,12 @@ class Upstream {
   // do not survive a boot, so that what is written there must not either. `carry`: the server
   // brings what it has of the session down into that destination, so that it survives.
   virtual void redirect(Destination writes, bool above_volatile, bool carry) = 0;
+  // What the server takes the session to be. ENOENT: it knows none.
+  struct SessionState {
+    Destination writes;
+    bool survives;  // whether what is written now survives a boot
+  };
+  virtual SessionState session_state() = 0;
   // The station is done with the session.
   virtual void end_session() = 0;
 };

@@ -31,7 +31,9 @@ class FakeServer : public Upstream {
     told.push_back(std::string(to_string(writes)) + (above_volatile ? " above volatile" : "") +
                    (carry ? " carry" : ""));
   }
+  SessionState session_state() override { return state; }
   void end_session() override { told.push_back("end"); }
+  SessionState state{Destination::server_volatile, false};
   std::vector<std::string> told;
   bool refuses = false, is_away = false;
   std::optional<Destination> forbidden;

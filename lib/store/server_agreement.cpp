@@ -1,0 +1,56 @@
+#include "store/server_agreement.hpp"
+
+#include <utility>
+
+#include "base/error.hpp"
+
+namespace plydisk {
+
+void ServerAgreement::tell(const Terms& terms, bool carry,
+                           const std::function<void()>& bring_back) {
+  if (!upstream_) return;
+  std::optional<Terms> old;
+  {
+    const std::lock_guard lock(mutex_);
+    old = std::exchange(terms_, terms);
+  }
+  // Not with the lock: the server may be waited for, and is told by others when it is back.
+  try {
+    try {
+      upstream_->redirect(terms.writes, terms.above_volatile, carry);
+    } catch (const Error& error) {
+      if (error.code() != ENOENT) throw;
+      bring_back();
+      upstream_->redirect(terms.writes, terms.above_volatile, carry);
+    }
+  } catch (...) {
+    const std::lock_guard lock(mutex_);
+    terms_ = old;
+    try {
+      // It may have done what was asked, and only its answer was lost.
+      restore_locked();
+    } catch (const std::exception&) {
+      // Then it is away, and will be told when it is back.
+    }
+    throw;
+  }
+}
+
+void ServerAgreement::set(const std::optional<Terms>& terms) {
+  const std::lock_guard lock(mutex_);
+  terms_ = terms;
+}
+
+void ServerAgreement::restore() {
+  const std::lock_guard lock(mutex_);
+  restore_locked();
+}
+
+void ServerAgreement::restore_locked() {
+  if (!upstream_ || !terms_) return;
+  const Upstream::SessionState state = upstream_->session_state();
+  if (state.writes == terms_->writes && !(terms_->above_volatile && state.survives)) return;
+  upstream_->redirect(terms_->writes, terms_->above_volatile, false);
+}
+
+}  // namespace plydisk

@@ -1,0 +1,43 @@
+// What a station and its server have agreed on: where the session's writes go.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "store/upstream.hpp"
+
+namespace plydisk {
+
+// A server that has forgotten the session, or whose answer was lost, is told again before anything
+// is written there: else it would put the writes where its own settings say.
+//
+// Thread safety: all functions from any thread; tell() by one at a time. They throw as Upstream's.
+class ServerAgreement {
+ public:
+  struct Terms {
+    Destination writes;
+    bool above_volatile;  // as in Upstream::redirect()
+  };
+
+  // Null: a server that can't be told anything; all functions do nothing.
+  explicit ServerAgreement(std::shared_ptr<Upstream> upstream) : upstream_(std::move(upstream)) {}
+
+  // Asks the server for new terms. If it throws, the old ones stand. `bring_back`: lets a server
+  // that does not know the session get to know it.
+  void tell(const Terms& terms, bool carry, const std::function<void()>& bring_back);
+  // What holds from now on, told or not; none: there is no session.
+  void set(const std::optional<Terms>& terms);
+  // Sees to it that the server acts as agreed.
+  void restore();
+
+ private:
+  void restore_locked();
+
+  const std::shared_ptr<Upstream> upstream_;
+  std::mutex mutex_;  // protects the terms, and is held while they are restored
+  std::optional<Terms> terms_;
+};
+
+}  // namespace plydisk

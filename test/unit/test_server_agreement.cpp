@@ -1,0 +1,95 @@
+// What a station's server is told, and told again.
+#include "store/server_agreement.hpp"
+
+#include <utility>
+#include "test_support.hpp"
+
+using namespace plydisk;
+using plydisk::test::error_of;
+
+namespace {
+
+using Terms = ServerAgreement::Terms;
+
+// Does as it is told, unless it is to fail before or after it has.
+class Server : public Upstream {
+ public:
+  void require_may_choose(const WritePlan&) override {}
+  void redirect(Destination writes, bool above_volatile, bool) override {
+    ++asked;
+    if (fails_before != 0) throw Error(fails_before, "refused");
+    state = {writes, is_persistent(writes) && !above_volatile};
+    if (std::exchange(loses_answer, false)) throw Error(ESHUTDOWN, "the answer was lost");
+  }
+  SessionState session_state() override { return state; }
+  void end_session() override {}
+  // As a server that has begun anew.
+  void forget() { state = {Destination::server_volatile, false}; }
+
+  SessionState state{Destination::server_volatile, false};
+  int asked = 0, fails_before = 0;
+  bool loses_answer = false;
+};
+
+struct AgreementFixture {
+  std::shared_ptr<Server> server = std::make_shared<Server>();
+  ServerAgreement agreement{server};
+  void tell(const Terms& terms) {
+    agreement.tell(terms, false, [] {});
+  }
+};
+
+}  // namespace
+
+TEST_CASE_FIXTURE(AgreementFixture,
+                  "a server that has forgotten what was agreed on is told again") {
+  tell({Destination::server_persistent, false});
+  server->forget();
+  agreement.restore();
+  CHECK(server->state.writes == Destination::server_persistent);
+  CHECK(server->asked == 2);
+  // One that has not is left in peace.
+  agreement.restore();
+  CHECK(server->asked == 2);
+}
+
+TEST_CASE_FIXTURE(AgreementFixture, "what lies on volatile layers is not taken for persistent") {
+  tell({Destination::server_persistent, true});
+  CHECK_FALSE(server->state.survives);
+  server->state.survives = true;
+  agreement.restore();
+  CHECK_FALSE(server->state.survives);
+}
+
+TEST_CASE_FIXTURE(AgreementFixture, "what was refused, or may have been, is not agreed on") {
+  tell({Destination::server_volatile, false});
+  SUBCASE("refused") {
+    server->fails_before = EACCES;
+    CHECK(error_of([&] { tell({Destination::server_persistent, false}); }).code() == EACCES);
+    server->fails_before = 0;
+    agreement.restore();
+  }
+  SUBCASE("done, and the answer was lost") {
+    server->loses_answer = true;
+    CHECK(error_of([&] { tell({Destination::server_persistent, false}); }).code() == ESHUTDOWN);
+  }
+  CHECK(server->state.writes == Destination::server_volatile);
+}
+
+TEST_CASE_FIXTURE(AgreementFixture, "a server that does not know the session yet is asked again") {
+  server->fails_before = ENOENT;
+  agreement.tell({Destination::server_persistent, false}, false, [&] { server->fails_before = 0; });
+  CHECK(server->state.writes == Destination::server_persistent);
+}
+
+TEST_CASE_FIXTURE(AgreementFixture, "without a session nothing is told") {
+  agreement.restore();
+  tell({Destination::server_persistent, false});
+  agreement.set(std::nullopt);
+  server->forget();
+  agreement.restore();
+  CHECK(server->state.writes == Destination::server_volatile);
+  ServerAgreement none(nullptr);
+  none.set(Terms{Destination::server_persistent, false});
+  none.restore();
+}
