@@ -112,6 +112,7 @@ struct Origin {
   std::string uri;
   std::string uuid;  // of a plydisk server's image
   std::string plan;
+  Foundation foundation{};
 };
 
 // Asks the server what it has for this station, and writes that into the disk's record.
@@ -135,6 +136,7 @@ Origin greet_server(AttachedDisk& disk, const AttachOptions& options) {
     origin.uri = with_export(
         disk.uri, disk.image + ":" + greeting->at("version").dump() + "@" + disk.station);
     origin.uuid = disk.uuid;
+    origin.foundation = parse_foundation(greeting->at("foundation").get<std::string>());
     if (options.writes.empty()) origin.plan = greeting->at("writes").get<std::string>();
   }
   disk.writes = with_memory_limit(origin.plan);
@@ -186,6 +188,23 @@ void reuse_store(Store& store, const ImageRecord& known, const AttachedDisk& dis
   });
 }
 
+// Nor are they where another session has written meanwhile to what they lie on.
+void require_fitting_layers(Store& store, const AttachedDisk& disk, const Origin& origin,
+                            bool discard) {
+  const auto session = store.catalogue().session_of(disk.station, disk.image);
+  if (!session || origin.uuid.empty() || store.catalogue().session_layers(session->id).empty())
+    return;
+  const Fit fit = compare(*session, origin.foundation);
+  if (fit == Fit::fits) return;
+  if (fit == Fit::differs && !discard)
+    throw Error(EUCLEAN,
+                "the persistent layers in " + disk.store.string() +
+                    " don't fit the disk that the server has for station " + quote(disk.station) +
+                    " any more: it was written without them, or what it had was discarded; drop "
+                    "the layers with --discard");
+  store.end_session(session->id, true);
+}
+
 // Makes the station's store, or finds it in order.
 void prepare_store(const AttachedDisk& disk, const Origin& origin, const AttachOptions& given) {
   if (!std::filesystem::exists(disk.store / "catalogue.sqlite"))
@@ -199,6 +218,7 @@ void prepare_store(const AttachedDisk& disk, const Origin& origin, const AttachO
   if (const auto known = catalogue.find_image(disk.image)) {
     const std::uint64_t size = open_nbd_backing(origin.uri, options.nbd)->size();
     reuse_store(*store, *known, disk, origin, given, size);
+    require_fitting_layers(*store, disk, origin, given.discard);
   } else {
     Store::NewImage image;
     image.name = disk.image;

@@ -153,15 +153,19 @@ void ServerLink::require_may_choose(const WritePlan& plan) {
   call("may", {{"writes", to_string(plan)}});
 }
 
-void ServerLink::redirect(Destination writes, bool above_volatile, bool carry) {
-  call("redirect",
-       {{"writes", to_string(writes)}, {"above_volatile", above_volatile}, {"carry", carry}});
+void ServerLink::redirect(const Terms& terms, bool carry) {
+  call("redirect", {{"writes", to_string(terms.writes)},
+                    {"above_volatile", terms.above_volatile},
+                    {"writer", terms.writer},
+                    {"carry", carry}});
 }
 
 Upstream::SessionState ServerLink::session_state() {
   const json state = call("state", json::object());
   return {parse_destination(state.at("writes").get<std::string>()),
-          state.at("survives").get<bool>()};
+          state.at("survives").get<bool>(), state.at("has_volatile").get<bool>(),
+          state.at("writer").get<std::string>(),
+          parse_foundation(state.at("foundation").get<std::string>())};
 }
 
 void ServerLink::end_session() { call("end", json::object()); }

@@ -42,7 +42,7 @@ class ServerLink final : public Upstream {
   // it can't be asked.
   bool has_ended(const std::string& uuid) noexcept;
   void require_may_choose(const WritePlan& plan) override;
-  void redirect(Destination writes, bool above_volatile, bool carry) override;
+  void redirect(const Terms& terms, bool carry) override;
   SessionState session_state() override;
   void end_session() override;
 

@@ -108,9 +108,13 @@ json StationChannel::hello(const json& given) {
     }
   }
   const Greeting greeting = store_.greet(name, peer_, introduction);
-  return {{"station", greeting.station}, {"image", greeting.image.name},
-          {"uuid", greeting.image.uuid}, {"version", greeting.version},
-          {"size", greeting.image.size}, {"writes", to_string(greeting.plan)}};
+  return {{"station", greeting.station},
+          {"image", greeting.image.name},
+          {"uuid", greeting.image.uuid},
+          {"version", greeting.version},
+          {"size", greeting.image.size},
+          {"writes", to_string(greeting.plan)},
+          {"foundation", to_string(greeting.foundation)}};
 }
 
 json StationChannel::challenge(const json& given) {
@@ -135,16 +139,22 @@ json StationChannel::may(const json& given) {
 
 json StationChannel::state(const json& given) {
   const Params params("state", given, {});
-  const SessionStatus status = store_.session_with_token(name_, peer_);
-  return {{"writes", to_string(status.record.writes)}, {"survives", status.persistent}};
+  const StationSession session = store_.session_with_token(name_, peer_);
+  return {{"writes", to_string(session.status.record.writes)},
+          {"survives", session.status.persistent},
+          {"has_volatile", session.has_volatile},
+          {"writer", session.writer},
+          {"foundation", to_string(session.foundation)}};
 }
 
 json StationChannel::redirect(const json& given) {
-  const Params params("redirect", given, {"writes", "above_volatile", "carry"});
-  const std::string id = store_.session_with_token(name_, peer_).record.id;
+  const Params params("redirect", given, {"writes", "above_volatile", "writer", "carry"});
+  const std::string id = store_.session_with_token(name_, peer_).status.record.id;
   RedirectOptions options;
   options.by_station = true;
   options.above_volatile = params.flag("above_volatile");
+  options.writer = params.text("writer");
+  require_valid_name("session", options.writer);
   options.carry = params.flag("carry");
   const RedirectResult result = store_.redirect(id, parse_destination(params.text("writes")),
                                                 options, [](std::uint64_t, std::uint64_t) {});
@@ -153,7 +163,7 @@ json StationChannel::redirect(const json& given) {
 
 json StationChannel::end(const json& given) {
   const Params params("end", given, {});
-  store_.end_session(store_.session_with_token(name_, peer_).record.id, false);
+  store_.end_session(store_.session_with_token(name_, peer_).status.record.id, false);
   return json::object();
 }
 

@@ -7,11 +7,14 @@
 // the station, and is empty after a while. Texts end with a NUL, and what lies behind is zeros.
 //
 //   challenge                                 {recipe, nonce}, null without a secret
-//   hello     version*, writes*, proof*       {station, image, uuid, version, size, writes}
+//   hello     version*, writes*, proof*       {station, image, uuid, version, size, writes,
+//                                             foundation}
 //   ended     uuid                            {ended}  of the image; whether the session is gone
 //   may       writes                          {}     whether the station may choose these
-//   state                                     {writes, survives}: what is written now, a boot
-//   redirect  writes, above_volatile, carry   {writes}
+//   state                                     {writes, survives, has_volatile, writer,
+//                                             foundation}, as in Upstream::SessionState
+//   redirect  writes, above_volatile, writer, {writes}
+//             carry
 //   end                                       {}
 //   answer    to, result* or error*           {}     what came of the server's request; neither:
 //                                                    it has arrived

@@ -34,6 +34,7 @@ CREATE TABLE image(
   backing_size INTEGER NOT NULL CHECK(backing_size >= 0),
   backing_mtime_ns INTEGER NOT NULL,
   backing_dirty INTEGER NOT NULL CHECK(backing_dirty IN (0, 1)),
+  writer TEXT NOT NULL,
   FOREIGN KEY(name, published) REFERENCES version(image, number) DEFERRABLE INITIALLY DEFERRED
 ) STRICT;
 
@@ -57,6 +58,9 @@ CREATE TABLE session(
   plan TEXT NOT NULL,
   started INTEGER NOT NULL,
   ended INTEGER NOT NULL,
+  writer TEXT NOT NULL,
+  foundation TEXT NOT NULL,
+  carrying TEXT NOT NULL,
   FOREIGN KEY(image, version) REFERENCES version(image, number)
 ) STRICT;
 CREATE INDEX session_by_station ON session(station, image);

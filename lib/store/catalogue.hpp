@@ -19,11 +19,12 @@
 
 #include "base/sqlite.hpp"
 #include "store/destination.hpp"
+#include "store/foundation.hpp"
 
 namespace plydisk {
 
 // Raised when a store cannot be read by older programs; newer ones are refused (EPROTONOSUPPORT).
-inline constexpr int store_format = 3;
+inline constexpr int store_format = 4;
 
 // A server's store has images for many stations. A station's has one image, the export of a server,
 // and one session on it, whose layers are the station's own; its writes to "server-…" and "direct"
@@ -44,6 +45,7 @@ struct ImageRecord {
   std::uint64_t backing_size = 0;
   std::int64_t backing_mtime_ns = 0;  // 0: not checked (block devices)
   bool backing_dirty = false;         // a `direct` session is or was writing: mtime proves nothing
+  std::string writer;                 // as in Foundation::image_writer
 };
 
 struct VersionRecord {
@@ -96,6 +98,12 @@ struct SessionRecord {
   WritePlan plan = Destination::server_volatile;      // and where they go when that is full
   std::int64_t started = 0;
   std::int64_t ended = 0;  // 0: live, or waiting for its station
+  // At a server: who wrote to its persistent layers last. At a station: the session's own name as a
+  // writer; what its layers lay on when it began; and its name in an attempt to carry them to the
+  // server of which the end is not known, or empty.
+  std::string writer;
+  Foundation foundation{};
+  std::string carrying;
 };
 
 struct HistoryRecord {

@@ -13,7 +13,7 @@ namespace {
 
 constexpr const char* select_images =
     "SELECT name, size, backing, linked, description, writes, created, published, backing_size, "
-    "backing_mtime_ns, backing_dirty, uuid FROM image ";
+    "backing_mtime_ns, backing_dirty, uuid, writer FROM image ";
 
 ImageRecord read_image(const Statement& row) {
   ImageRecord image;
@@ -29,6 +29,7 @@ ImageRecord read_image(const Statement& row) {
   image.backing_mtime_ns = row.integer(9);
   image.backing_dirty = row.integer(10) != 0;
   image.uuid = row.text(11);
+  image.writer = row.text(12);
   return image;
 }
 
@@ -95,11 +96,11 @@ void Catalogue::add_image(const ImageRecord& image) {
                             " already: choose another name, or remove it first");
   run(db_,
       "INSERT INTO image(name, size, backing, linked, description, writes, created, published, "
-      "backing_size, backing_mtime_ns, backing_dirty, uuid) "
-      "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      "backing_size, backing_mtime_ns, backing_dirty, uuid, writer) "
+      "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       image.name, image.size, image.backing, image.linked, image.description, image.writes,
       image.created, image.published, image.backing_size, image.backing_mtime_ns,
-      image.backing_dirty, image.uuid.empty() ? random_uuid() : image.uuid);
+      image.backing_dirty, image.uuid.empty() ? random_uuid() : image.uuid, image.writer);
   run(db_, "INSERT INTO version(image, number, created) VALUES(?, 1, ?)", image.name,
       image.created);
   transaction.commit();
@@ -117,10 +118,10 @@ ImageRecord Catalogue::change_image(const std::string& name,
   run(db_,
       "UPDATE image SET size = ?, backing = ?, linked = ?, description = ?, writes = ?, "
       "created = ?, published = ?, backing_size = ?, backing_mtime_ns = ?, backing_dirty = ?, "
-      "uuid = ? WHERE name = ?",
+      "uuid = ?, writer = ? WHERE name = ?",
       image->size, image->backing, image->linked, image->description, image->writes, image->created,
       image->published, image->backing_size, image->backing_mtime_ns, image->backing_dirty,
-      image->uuid, name);
+      image->uuid, image->writer, name);
   transaction.commit();
   return *image;
 }

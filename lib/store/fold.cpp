@@ -70,14 +70,19 @@ std::uint64_t StoreImpl::fold_layers(LiveSession& session, std::size_t first, st
 // writes, so what lies below it no longer changes. Returns the bytes moved.
 std::uint64_t StoreImpl::carry(LiveSession& session, Destination destination,
                                const Progress& progress) {
-  if (passes(destination)) return carry_into_backing(session, progress);
+  if (passes(destination)) {
+    const std::uint64_t copied = copy_into_backing(session, progress);
+    drop_all_layers(session);
+    return copied;
+  }
   const std::size_t kept = surviving(session.layers);
   const std::size_t top = session.layers.size() - 1;
   if (kept >= top) return 0;
   return fold_layers(session, kept, top - 1, destination, progress);
 }
 
-std::uint64_t StoreImpl::carry_into_backing(LiveSession& session, const Progress& progress) {
+// What lies below the current layer, which passes the writes on.
+std::uint64_t StoreImpl::copy_into_backing(const LiveSession& session, const Progress& progress) {
   const Stack stack = session.disk->stack();
   if (stack.layers.empty()) return 0;
   Layer& top = *stack.layers.front();
@@ -108,6 +113,11 @@ std::uint64_t StoreImpl::carry_into_backing(LiveSession& session, const Progress
     if (progress && ++done % 64 == 0) progress(done * chunk_size, chunks.size() * chunk_size);
   }
   backing.flush();
+  return copied;
+}
+
+// Once the backing has all that was in them.
+void StoreImpl::drop_all_layers(LiveSession& session) {
   const std::vector<LayerRecord> gone = std::exchange(session.layers, {});
   try {
     save(session);
@@ -117,7 +127,6 @@ std::uint64_t StoreImpl::carry_into_backing(LiveSession& session, const Progress
   }
   session.disk->change([](Stack& now, bool&) { now.layers.clear(); });
   remove_layers(gone);
-  return copied;
 }
 
 // Folds frozen layers when there are many, the newest first, and as long as the next older one is

@@ -18,10 +18,12 @@ struct LiveSession {
   // Held by whoever changes the session: the first write, redirections, its end. Never taken while
   // a disk's or the store's lock is held.
   std::mutex change_mutex;
-  // Protected by change_mutex. `id`, `station`, `image`, `version` and `token` never change, so
-  // those are read without it.
+  // Protected by change_mutex. `id`, `station`, `image` and `version` never change, so those are
+  // read without it; `token` is changed with the store's locks held as well, so that any of them
+  // will do.
   SessionRecord record;
   std::vector<LayerRecord> layers;  // oldest first, one to one with the disk's stack
+  std::string writer;               // at a server: who writes, as in Foundation
   std::vector<HistoryRecord> news;  // not saved yet
   bool saved = false;               // whether the catalogue knows the session
   bool begun = false;               // whether it has a place for writes
@@ -44,6 +46,7 @@ struct LiveSession {
   // may take long.
   SessionRecord seen_record;
   std::vector<LayerRecord> seen_layers;
+  std::string seen_writer;
 };
 
 // How many of the layers, from the oldest, survive a boot: the longest run of persistent ones.

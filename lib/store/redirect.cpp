@@ -4,6 +4,7 @@
 #include <ctime>
 
 #include "base/error.hpp"
+#include "base/uuid.hpp"
 #include "store/store_impl.hpp"
 
 namespace plydisk {
@@ -78,15 +79,17 @@ void StoreImpl::ask_whether_allowed(const WritePlan& plan) {
 }
 
 // Tells the server, whose word counts, before anything is done here.
-void StoreImpl::tell_upstream(LiveSession& session, Destination destination, bool carry) {
+void StoreImpl::tell_upstream(LiveSession& session, Destination destination) {
   if (!options_.upstream) return;
-  // What is carried lies on nothing that is left behind.
-  const bool above_volatile = !carry && surviving(session.layers) < session.layers.size();
-  agreement_.tell({destination, above_volatile}, carry, [&] {
-    // The server has started anew, and this disk has not been back yet: a request brings it there.
-    std::array<std::byte, sector_size> sector{};
-    session.disk->stack().version->backing().read(sector.data(), sector.size(), 0);
-  });
+  const bool above_volatile = surviving(session.layers) < session.layers.size();
+  agreement_.tell({destination, above_volatile, session.record.writer}, false,
+                  [&] { bring_back(session); });
+}
+
+// The server has started anew, and this disk has not been back yet: a request brings it there.
+void StoreImpl::bring_back(const LiveSession& session) {
+  std::array<std::byte, sector_size> sector{};
+  session.disk->stack().version->backing().read(sector.data(), sector.size(), 0);
 }
 
 // Opens a new layer on top. Returns the pause in milliseconds.
@@ -163,6 +166,7 @@ double StoreImpl::redirect_to_direct(LiveSession& session, const RedirectOptions
         push_layer(session, Destination::server_persistent);
         carry(session, Destination::server_persistent, progress);
       }
+      note_image_writer(session);
       if (session.layers.empty()) {
         session.record.writes = Destination::direct;
         save(session);
@@ -184,7 +188,7 @@ double StoreImpl::redirect_to_direct(LiveSession& session, const RedirectOptions
 // A station's writes go to its server: without a layer, unless there are others that they must be
 // read before, or what they lie on does not survive. Returns the pause in milliseconds.
 double StoreImpl::redirect_to_pass(LiveSession& session, Destination destination) {
-  tell_upstream(session, destination, false);
+  tell_upstream(session, destination);
   start_direct(session);
   const Destination from = session.record.writes;
   if (session.begun && (!session.layers.empty() || !is_persistent(from)))
@@ -204,10 +208,10 @@ double StoreImpl::redirect_to_layer(LiveSession& session, Destination destinatio
   else
     session.record.writes = destination;
   try {
-    if (is_station()) tell_upstream(session, destination, false);
+    if (is_station()) tell_upstream(session, destination);
   } catch (const Error& error) {
     // That is what is done, and what the server is told when it is back.
-    agreement_.set(ServerAgreement::Terms{destination, false});
+    agreement_.set(Upstream::Terms{destination, false, session.record.writer});
     log("session " + session.record.id + ": the server does not know yet that writes go to " +
         to_string(destination) + ": " + error.what());
   }
@@ -306,10 +310,13 @@ RedirectResult StoreImpl::redirect(const std::string& name, const WritePlan& pla
   const WritePlan old_plan = session->record.plan;
   // What a server's plan says of its station is the administrator's.
   if (!options.by_station) session->record.plan = plan;
+  const std::string old_writer = session->writer;
+  if (!options.writer.empty()) session->writer = options.writer;
   try {
     redirect_locked(*session, options, progress, result);
   } catch (const Error& error) {
     const Destination now = session->record.writes;
+    session->writer = old_writer;
     if (now == result.from) {
       session->record.plan = old_plan;
       session->news.resize(std::min(news, session->news.size()));
@@ -319,21 +326,14 @@ RedirectResult StoreImpl::redirect(const std::string& name, const WritePlan& pla
     throw Error(error.code(), "session " + result.session + " writes to " + to_string(now) +
                                   " now, but not all was done: " + error.what());
   }
+  publish(*session);
   return result;
 }
 
-// Layers can't be made to survive at both ends in one step, and half of them must not.
+// What the server has that does not survive can't be brought to the station.
 void StoreImpl::require_may_carry(const LiveSession& session, Destination destination) const {
+  if (passes(destination)) return;
   const auto& layers = session.layers;
-  if (passes(destination)) {
-    if (std::any_of(layers.begin(), layers.end(), [](const auto& layer) {
-          return is_at_client(layer.destination) && is_persistent(layer.destination);
-        }))
-      throw Error(ENOTSUP,
-                  "the station has persistent layers of its own, which can't be moved to the "
-                  "server; to keep all of them at the station, use client-persistent --carry");
-    return;
-  }
   const auto from = layers.begin() + static_cast<std::ptrdiff_t>(surviving(layers));
   const bool is_at_server =
       layers.empty() ? session.begun && !is_at_client(session.record.writes) &&
@@ -347,8 +347,18 @@ void StoreImpl::require_may_carry(const LiveSession& session, Destination destin
                 "kept at the station; to keep all of them there, use server-persistent --carry");
 }
 
-// Moves what a station has itself to the server, and only then lets it become what survives: if the
-// station or the server is cut off halfway, none of it does.
+// Whether the server has taken over what was to be carried to it. False if it can't be asked.
+bool StoreImpl::is_carried(const LiveSession& session) {
+  try {
+    return compare(session.record, options_.upstream->session_state().foundation) == Fit::carried;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+// Copies what a station has itself to the server, which then lets it become what survives, in one
+// step of its own. Until the station knows of that it keeps what it has; and if it is cut off
+// before, its next session learns it from the name in `carrying`.
 void StoreImpl::carry_to_server(LiveSession& session, const Progress& progress,
                                 RedirectResult& result) {
   session.news.push_back({std::time(nullptr), "redirected",
@@ -356,14 +366,31 @@ void StoreImpl::carry_to_server(LiveSession& session, const Progress& progress,
   if (session.begun && !session.layers.empty()) {
     result.pause_ms = redirect_to_pass(session, Destination::server_volatile);
     publish(session);
-    result.carried = carry_into_backing(session, progress);
+    result.carried = copy_into_backing(session, progress);
     session.news.push_back(
         {std::time(nullptr), "carried", std::to_string(result.carried) + " bytes"});
   }
   start_direct(session);
-  tell_upstream(session, result.to, true);
+  if (session.record.carrying.empty()) session.record.carrying = random_hex(8);
+  if (session.begun) save(session);
+  try {
+    // What is carried lies on nothing that is left behind.
+    agreement_.tell({result.to, false, session.record.carrying}, true,
+                    [&] { bring_back(session); });
+  } catch (const Error&) {
+    if (!is_carried(session)) throw;
+    agreement_.set(Upstream::Terms{result.to, false, session.record.carrying});
+    agreement_.restore();
+  }
+  const std::string name = std::exchange(session.record.carrying, "");
+  session.record.writer = name;
   session.record.writes = result.to;
-  session.begun ? save(session) : publish(session);
+  try {
+    session.begun ? drop_all_layers(session) : publish(session);
+  } catch (...) {
+    session.record.carrying = name;
+    throw;
+  }
   session.told_full = false;
   result.survives = true;
 }

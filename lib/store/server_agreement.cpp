@@ -17,11 +17,11 @@ void ServerAgreement::tell(const Terms& terms, bool carry,
   // Not with the lock: the server may be waited for, and is told by others when it is back.
   try {
     try {
-      upstream_->redirect(terms.writes, terms.above_volatile, carry);
+      upstream_->redirect(terms, carry);
     } catch (const Error& error) {
       if (error.code() != ENOENT) throw;
       bring_back();
-      upstream_->redirect(terms.writes, terms.above_volatile, carry);
+      upstream_->redirect(terms, carry);
     }
   } catch (...) {
     const std::lock_guard lock(mutex_);
@@ -49,8 +49,10 @@ void ServerAgreement::restore() {
 void ServerAgreement::restore_locked() {
   if (!upstream_ || !terms_) return;
   const Upstream::SessionState state = upstream_->session_state();
-  if (state.writes == terms_->writes && !(terms_->above_volatile && state.survives)) return;
-  upstream_->redirect(terms_->writes, terms_->above_volatile, false);
+  if (state.writes == terms_->writes && state.writer == terms_->writer &&
+      !(terms_->above_volatile && state.survives))
+    return;
+  upstream_->redirect(*terms_, false);
 }
 
 }  // namespace plydisk

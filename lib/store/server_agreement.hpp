@@ -16,10 +16,7 @@ namespace plydisk {
 // Thread safety: all functions from any thread; tell() by one at a time. They throw as Upstream's.
 class ServerAgreement {
  public:
-  struct Terms {
-    Destination writes;
-    bool above_volatile;  // as in Upstream::redirect()
-  };
+  using Terms = Upstream::Terms;
 
   // Null: a server that can't be told anything; all functions do nothing.
   explicit ServerAgreement(std::shared_ptr<Upstream> upstream) : upstream_(std::move(upstream)) {}

@@ -78,8 +78,9 @@ struct RedirectOptions {
   bool force = false;  // `direct` while layers hold writes that the image then lacks
   // At a server: the session's own station says so, which has layers of its own above; to one of
   // the client's destinations is only noted then. `above_volatile`: some of those layers do not
-  // survive a boot, and so nothing that is written on top of them may.
+  // survive a boot, and so nothing that is written on top of them may. `writer`: as in Foundation.
   bool by_station = false, above_volatile = false;
+  std::string writer{};
 };
 
 // What a station says of itself before it connects.
@@ -94,6 +95,15 @@ struct Greeting {
   unsigned version = 1;
   WritePlan plan = Destination::server_volatile;
   std::string station;  // its name as the store knows it
+  Foundation foundation;
+};
+
+// A live session as its station's own store is told of it.
+struct StationSession {
+  SessionStatus status;
+  bool has_volatile = false;  // layers that do not survive a boot
+  std::string writer;
+  Foundation foundation;
 };
 
 struct RedirectResult {
@@ -189,7 +199,7 @@ class Store {
   virtual bool has_ended(const ExportName& name, const std::string& uuid) = 0;
   // The live session that a client has begun with this name's token. ENOENT; EACCES for a peer that
   // the station may not be.
-  virtual SessionStatus session_with_token(const ExportName& name, const Peer& peer) = 0;
+  virtual StationSession session_with_token(const ExportName& name, const Peer& peer) = 0;
   // Creates nothing durable: the first write does. Throws Error with the reason for a refusal.
   virtual std::unique_ptr<Connection> connect(const ExportName& name, const Peer& peer,
                                               bool read_only) = 0;

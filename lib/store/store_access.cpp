@@ -103,11 +103,11 @@ void StoreImpl::require_may_choose(const std::string& station, const WritePlan& 
 
 void StoreImpl::require_may_choose(const ExportName& name, const Peer& peer,
                                    const WritePlan& plan) {
-  const WritePlan own = session_with_token(name, peer).record.plan;
+  const WritePlan own = session_with_token(name, peer).status.record.plan;
   require_may_choose(name.station.value_or(""), own, plan);
 }
 
-SessionStatus StoreImpl::session_with_token(const ExportName& name, const Peer& peer) {
+StationSession StoreImpl::session_with_token(const ExportName& name, const Peer& peer) {
   require_allowed(name, find_station(name, peer), peer);
   std::unique_lock lock(mutex_);
   const auto session = find_live(name.station.value_or(""), name.image);
@@ -115,8 +115,11 @@ SessionStatus StoreImpl::session_with_token(const ExportName& name, const Peer& 
     throw Error(ENOENT, "station " + quote(name.station.value_or("")) +
                             " has no session on image " + quote(name.image) +
                             " that began with this token");
+  const std::string writer = session->seen_writer;
+  const std::vector<LayerRecord> layers = session->seen_layers;
   lock.unlock();
-  return status_of(*session);
+  const SessionStatus status = status_of(*session);
+  return {status, surviving(layers) < layers.size(), writer, foundation_of(status.record, layers)};
 }
 
 }  // namespace plydisk

@@ -155,8 +155,35 @@ void StoreImpl::restore_agreement(const LiveSession& session) {
   const auto& layers = session.layers;
   const bool is_above =
       !layers.empty() && layers.back().kind == "pass" && surviving(layers) + 1 < layers.size();
-  agreement_.set(ServerAgreement::Terms{session.record.writes, is_above});
+  agreement_.set(Upstream::Terms{session.record.writes, is_above, session.record.writer});
   agreement_.restore();
+}
+
+// At a station whose session begins: what an earlier one has left here must fit what is there.
+void StoreImpl::take_foundation(LiveSession& session, const std::optional<SessionRecord>& rest) {
+  if (!options_.upstream) return;
+  const Upstream::SessionState state = options_.upstream->session_state();
+  session.record.foundation = state.foundation;
+  if (rest && state.has_volatile)
+    throw Error(EBUSY, "the server has volatile writes of station " +
+                           quote(session.record.station) +
+                           " that were made without its layers here; end their session there with: "
+                           "plydisk session end " +
+                           session.record.image + "@" + session.record.station);
+  if (rest && compare(*rest, session.record.foundation) != Fit::fits)
+    throw Error(EUCLEAN, "what the server has for station " + quote(session.record.station) +
+                             " was changed since its layers here were made; attach anew");
+}
+
+// At a server: what the layers that a station has itself lie on.
+Foundation StoreImpl::foundation_of(const SessionRecord& session,
+                                    const std::vector<LayerRecord>& layers) {
+  Foundation foundation;
+  foundation.image_writer = catalogue_.image(session.image).writer;
+  if (surviving(layers) == 0) return foundation;
+  foundation.session = session.id;
+  foundation.writer = session.writer;
+  return foundation;
 }
 
 StoreImpl::SessionPtr StoreImpl::make_live(SessionRecord record, std::vector<LayerRecord> layers,
@@ -182,6 +209,7 @@ StoreImpl::SessionPtr StoreImpl::make_live(SessionRecord record, std::vector<Lay
 StoreImpl::SessionPtr StoreImpl::resume(const SessionRecord& record) {
   auto session = make_live(record, catalogue_.session_layers(record.id), true);
   session->saved = true;
+  session->writer = record.writer.empty() ? random_hex(8) : record.writer;
   if (is_station()) restore_agreement(*session);
   session->news.push_back({std::time(nullptr), "resumed", ""});
   begin_writing(*session);
@@ -199,9 +227,10 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
   std::vector<LayerRecord> layers;
   // Persistent layers that an earlier session left are this one's, and it keeps their id and
   // version.
-  bool saved = false;
+  std::optional<SessionRecord> rest;
   if (!station.empty()) {
-    if (const auto rest = catalogue_.session_of(station, image.name)) {
+    rest = catalogue_.session_of(station, image.name);
+    if (rest) {
       if (name.version && *name.version != rest->version)
         throw Error(EBUSY, "the persistent layers of station " + quote(station) +
                                " lie on version " + std::to_string(rest->version) + " of image " +
@@ -210,7 +239,7 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
       record.id = rest->id;
       version = rest->version;
       layers = catalogue_.session_layers(rest->id);
-      saved = true;
+      record.writer = rest->writer;
     }
   }
   record.station = station;
@@ -231,15 +260,22 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
                            ", which the image would lack; let it write to server-persistent and "
                            "move them with: plydisk redirect " +
                            image.name + "@" + station + " direct --carry");
+  const std::string writer = random_hex(8);
+  if (is_station()) record.writer = writer;
   auto session = make_live(record, std::move(layers), false);
-  session->saved = saved;
+  session->saved = rest.has_value();
+  session->writer = writer;
   if (writes == Destination::direct && session->disk->stack().version->has_layers())
     throw Error(EINVAL, "version " + std::to_string(version) + " of image " + quote(image.name) +
                             " has frozen layers, so there is nothing to write to directly");
-  if (is_station()) tell_upstream(*session, writes, false);
+  if (is_station()) {
+    tell_upstream(*session, writes);
+    take_foundation(*session, rest);
+  }
   // Now, so that what is wrong with the backing is told here, and not by the first write.
   if (passes(writes)) start_direct(*session);
   session->news.push_back({record.started, "started", std::string(to_string(writes))});
+  publish(*session);
   const std::lock_guard lock(mutex_);
   live_[record.id] = session;
   return session;
@@ -276,6 +312,19 @@ bool StoreImpl::join(const SessionPtr& session, const ExportName& name, const Pe
   session->peer = peer.address;
   ++session->connections;
   return true;
+}
+
+// A station that began its session as a plain client, as firmware does, goes on in it as one with a
+// token.
+void StoreImpl::take_token(LiveSession& session, const std::string& token) {
+  const std::lock_guard change(session.change_mutex);
+  {
+    const std::lock_guard connect(connect_mutex_);
+    const std::lock_guard lock(mutex_);
+    if (session.ended || !session.record.token.empty()) return;
+    session.record.token = token;
+  }
+  session.saved&& session.begun ? save(session) : publish(session);
 }
 
 void StoreImpl::leave(const SessionPtr& session) noexcept {
@@ -319,11 +368,20 @@ Greeting StoreImpl::greet(const ExportName& name, const Peer& peer,
   const auto [record, station, image, plan] = receive(name, peer);
   if (record) require_secret(*record, name, introduction);
   if (introduction.writes) require_may_choose(station, plan, *introduction.writes);
-  Greeting greeting{image, image.published, plan, station};
-  // Layers that wait for the station lie on the version on which they were made.
-  if (!station.empty())
-    if (const auto session = catalogue_.session_of(station, image.name))
+  Greeting greeting{image, image.published, plan, station, {image.writer, "", ""}};
+  std::string own;
+  if (!station.empty()) {
+    // Layers that wait for the station lie on the version on which they were made.
+    if (const auto session = catalogue_.session_of(station, image.name)) {
+      own = session->id;
       greeting.version = session->version;
+      greeting.foundation = foundation_of(*session, catalogue_.session_layers(own));
+    }
+    const std::lock_guard lock(mutex_);
+    if (const auto session = find_live(station, image.name)) own = session->record.id;
+  }
+  const WritePlan& writes = introduction.writes ? *introduction.writes : plan;
+  require_image_free(image, writes.first(), own);
   if (name.version) greeting.version = *name.version;
   catalogue_.version(image.name, greeting.version);  // must exist
   return greeting;
@@ -385,8 +443,12 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& given, c
       }
       if (!is_newer(*session, name)) require_same_peer(*session, peer);
       lock.unlock();
-      if (name.session && session->record.token != *name.session &&
-          !session->record.token.empty()) {
+      if (name.session && session->record.token.empty()) {
+        connect.unlock();
+        take_token(*session, *name.session);
+        continue;
+      }
+      if (name.session && session->record.token != *name.session) {
         if (name.resumes)
           throw Error(ESTALE, "station " + quote(station_name) + " has booted again since");
         // The same station with a new token has booted again.

@@ -47,7 +47,7 @@ class StoreImpl final : public Store {
                  const Introduction& introduction) override;
   void require_may_choose(const ExportName& name, const Peer& peer, const WritePlan& plan) override;
   bool has_ended(const ExportName& name, const std::string& uuid) override;
-  SessionStatus session_with_token(const ExportName& name, const Peer& peer) override;
+  StationSession session_with_token(const ExportName& name, const Peer& peer) override;
   std::unique_ptr<Connection> connect(const ExportName& name, const Peer& peer,
                                       bool read_only) override;
 
@@ -111,11 +111,14 @@ class StoreImpl final : public Store {
   bool has_passed(const LiveSession& session);
   bool is_written_pass_layer(const LayerRecord& layer);
   void restore_agreement(const LiveSession& session);
+  void take_foundation(LiveSession& session, const std::optional<SessionRecord>& rest);
+  Foundation foundation_of(const SessionRecord& session, const std::vector<LayerRecord>& layers);
   // `goes_on`: it is the session that it was.
   SessionPtr make_live(SessionRecord record, std::vector<LayerRecord> layers, bool goes_on);
   static void require_same_peer(const LiveSession& session, const Peer& peer);
   static bool is_newer(const LiveSession& session, const ExportName& name);
   bool join(const SessionPtr& session, const ExportName& name, const Peer& peer);
+  void take_token(LiveSession& session, const std::string& token);
   void leave(const SessionPtr& session) noexcept;
 
   // store_sessions.cpp
@@ -139,6 +142,7 @@ class StoreImpl final : public Store {
   void begin_writing(LiveSession& session);
   void begin_locked(LiveSession& session);
   void start_direct(LiveSession& session);
+  void note_image_writer(const LiveSession& session);
   void end_direct(const std::string& image) noexcept;
   void save(LiveSession& session);
   void publish(LiveSession& session);
@@ -166,7 +170,9 @@ class StoreImpl final : public Store {
                       const RedirectResult& result);
   void require_may_carry(const LiveSession& session, Destination destination) const;
   void carry_to_server(LiveSession& session, const Progress& progress, RedirectResult& result);
-  void tell_upstream(LiveSession& session, Destination destination, bool carry);
+  void tell_upstream(LiveSession& session, Destination destination);
+  void bring_back(const LiveSession& session);
+  bool is_carried(const LiveSession& session);
   double redirect_to_pass(LiveSession& session, Destination destination);
   double redirect_to_layer(LiveSession& session, Destination destination);
   Destination destination_of_fold(const LiveSession& session, std::size_t first,
@@ -177,7 +183,8 @@ class StoreImpl final : public Store {
                        const Progress& progress, RedirectResult& result);
   void claim_image(LiveSession& session, bool takes);
   std::uint64_t carry(LiveSession& session, Destination destination, const Progress& progress);
-  std::uint64_t carry_into_backing(LiveSession& session, const Progress& progress);
+  std::uint64_t copy_into_backing(const LiveSession& session, const Progress& progress);
+  void drop_all_layers(LiveSession& session);
   std::uint64_t fold_layers(LiveSession& session, std::size_t first, std::size_t last,
                             Destination destination, const Progress& progress);
   void compact(LiveSession& session);

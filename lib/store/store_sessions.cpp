@@ -137,6 +137,10 @@ void StoreImpl::save(LiveSession& session) {
     const std::lock_guard lock(mutex_);
     session.record.peer = session.peer.empty() ? session.record.peer : session.peer;
   }
+  // What goes to a station's own destinations is not written here.
+  if (!is_station() && !is_at_client(session.record.writes) && !session.layers.empty() &&
+      what_is_written_survives(session.record.writes, session.layers))
+    session.record.writer = session.writer;
   catalogue_.save_session(session.record, session.layers, session.news);
   session.news.clear();
   session.saved = true;
@@ -148,6 +152,7 @@ void StoreImpl::publish(LiveSession& session) {
   session.claimed = session.record.writes;
   session.seen_record = session.record;
   session.seen_layers = session.layers;
+  session.seen_writer = session.writer;
 }
 
 // The first write of a session, or its return after a restart of the server.
@@ -161,7 +166,10 @@ void StoreImpl::begin_locked(LiveSession& session) {
   const Destination writes = session.record.writes;
   const Stack stack = session.disk->stack();
   const bool direct = passes(writes);
-  if (direct) start_direct(session);
+  if (direct) {
+    start_direct(session);
+    note_image_writer(session);
+  }
   if (stack.layers.empty() && direct) {
     save(session);
     session.disk->change([](Stack&, bool& is_direct) { is_direct = true; });
@@ -186,6 +194,13 @@ void StoreImpl::start_direct(LiveSession& session) {
     end_direct(image);
     throw;
   }
+}
+
+// Before anything is written to the image itself: a station's own layers elsewhere may lie on it.
+void StoreImpl::note_image_writer(const LiveSession& session) {
+  if (is_station() || catalogue_.image(session.record.image).writer == session.writer) return;
+  catalogue_.change_image(session.record.image,
+                          [&](ImageRecord& image) { image.writer = session.writer; });
 }
 
 void StoreImpl::end_direct(const std::string& image_name) noexcept {

@@ -1,7 +1,10 @@
 // What a station's store asks of the server that its image comes from.
 #pragma once
 
+#include <string>
+
 #include "store/destination.hpp"
+#include "store/foundation.hpp"
 
 namespace plydisk {
 
@@ -12,14 +15,21 @@ class Upstream {
   virtual ~Upstream() = default;
   // Throws if the station may not choose all that is in the plan.
   virtual void require_may_choose(const WritePlan& plan) = 0;
-  // The session's writes go to `writes` from now on. `above_volatile`: on top of layers here that
-  // do not survive a boot, so that what is written there must not either. `carry`: the server
-  // brings what it has of the session down into that destination, so that it survives.
-  virtual void redirect(Destination writes, bool above_volatile, bool carry) = 0;
+  struct Terms {
+    Destination writes;   // where the session's writes go from now on
+    bool above_volatile;  // on top of layers here that do not survive a boot, so nor may they
+    std::string writer;   // as in Foundation
+  };
+  // `carry`: the server brings what it has of the session down into that destination, so that it
+  // survives; and in the same step the writer is the one that is known there.
+  virtual void redirect(const Terms& terms, bool carry) = 0;
   // What the server takes the session to be. ENOENT: it knows none.
   struct SessionState {
     Destination writes;
-    bool survives;  // whether what is written now survives a boot
+    bool survives;       // whether what is written now survives a boot
+    bool has_volatile;   // whether something was written that does not
+    std::string writer;  // who writes
+    Foundation foundation;
   };
   virtual SessionState session_state() = 0;
   // The station is done with the session.

@@ -121,7 +121,7 @@ class FakeStore : public Store {
     throw Error(ENOTSUP, "no stations");
   }
   bool has_ended(const ExportName&, const std::string&) override { return false; }
-  SessionStatus session_with_token(const ExportName&, const Peer&) override {
+  StationSession session_with_token(const ExportName&, const Peer&) override {
     throw Error(ENOTSUP, "no stations");
   }
   std::vector<ImageRecord> exports(const Peer&) override { return catalogue_->images(); }

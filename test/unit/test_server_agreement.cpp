@@ -1,7 +1,7 @@
 // What a station's server is told, and told again.
-#include "store/server_agreement.hpp"
-
 #include <utility>
+
+#include "store/server_agreement.hpp"
 #include "test_support.hpp"
 
 using namespace plydisk;
@@ -15,18 +15,22 @@ using Terms = ServerAgreement::Terms;
 class Server : public Upstream {
  public:
   void require_may_choose(const WritePlan&) override {}
-  void redirect(Destination writes, bool above_volatile, bool) override {
+  void redirect(const Terms& terms, bool) override {
     ++asked;
     if (fails_before != 0) throw Error(fails_before, "refused");
-    state = {writes, is_persistent(writes) && !above_volatile};
+    state = {terms.writes,
+             is_persistent(terms.writes) && !terms.above_volatile,
+             false,
+             terms.writer,
+             {}};
     if (std::exchange(loses_answer, false)) throw Error(ESHUTDOWN, "the answer was lost");
   }
   SessionState session_state() override { return state; }
   void end_session() override {}
   // As a server that has begun anew.
-  void forget() { state = {Destination::server_volatile, false}; }
+  void forget() { state = {Destination::server_volatile, false, false, "", {}}; }
 
-  SessionState state{Destination::server_volatile, false};
+  SessionState state{Destination::server_volatile, false, false, "", {}};
   int asked = 0, fails_before = 0;
   bool loses_answer = false;
 };
@@ -43,7 +47,7 @@ struct AgreementFixture {
 
 TEST_CASE_FIXTURE(AgreementFixture,
                   "a server that has forgotten what was agreed on is told again") {
-  tell({Destination::server_persistent, false});
+  tell({Destination::server_persistent, false, "me"});
   server->forget();
   agreement.restore();
   CHECK(server->state.writes == Destination::server_persistent);
@@ -51,10 +55,13 @@ TEST_CASE_FIXTURE(AgreementFixture,
   // One that has not is left in peace.
   agreement.restore();
   CHECK(server->asked == 2);
+  server->state.writer = "somebody";
+  agreement.restore();
+  CHECK(server->state.writer == "me");
 }
 
 TEST_CASE_FIXTURE(AgreementFixture, "what lies on volatile layers is not taken for persistent") {
-  tell({Destination::server_persistent, true});
+  tell({Destination::server_persistent, true, "me"});
   CHECK_FALSE(server->state.survives);
   server->state.survives = true;
   agreement.restore();
@@ -62,34 +69,37 @@ TEST_CASE_FIXTURE(AgreementFixture, "what lies on volatile layers is not taken f
 }
 
 TEST_CASE_FIXTURE(AgreementFixture, "what was refused, or may have been, is not agreed on") {
-  tell({Destination::server_volatile, false});
+  tell({Destination::server_volatile, false, "me"});
   SUBCASE("refused") {
     server->fails_before = EACCES;
-    CHECK(error_of([&] { tell({Destination::server_persistent, false}); }).code() == EACCES);
+    CHECK(error_of([&] { tell({Destination::server_persistent, false, "me"}); }).code() == EACCES);
     server->fails_before = 0;
     agreement.restore();
   }
   SUBCASE("done, and the answer was lost") {
     server->loses_answer = true;
-    CHECK(error_of([&] { tell({Destination::server_persistent, false}); }).code() == ESHUTDOWN);
+    CHECK(error_of([&] {
+            tell({Destination::server_persistent, false, "me"});
+          }).code() == ESHUTDOWN);
   }
   CHECK(server->state.writes == Destination::server_volatile);
 }
 
 TEST_CASE_FIXTURE(AgreementFixture, "a server that does not know the session yet is asked again") {
   server->fails_before = ENOENT;
-  agreement.tell({Destination::server_persistent, false}, false, [&] { server->fails_before = 0; });
+  agreement.tell({Destination::server_persistent, false, "me"}, false,
+                 [&] { server->fails_before = 0; });
   CHECK(server->state.writes == Destination::server_persistent);
 }
 
 TEST_CASE_FIXTURE(AgreementFixture, "without a session nothing is told") {
   agreement.restore();
-  tell({Destination::server_persistent, false});
+  tell({Destination::server_persistent, false, "me"});
   agreement.set(std::nullopt);
   server->forget();
   agreement.restore();
   CHECK(server->state.writes == Destination::server_volatile);
   ServerAgreement none(nullptr);
-  none.set(Terms{Destination::server_persistent, false});
+  none.set(Terms{Destination::server_persistent, false, "me"});
   none.restore();
 }

@@ -26,16 +26,26 @@ class FakeServer : public Upstream {
       throw Error(EACCES, "the server does not allow it");
     if (is_away) throw Error(ESHUTDOWN, "the server is away");
   }
-  void redirect(Destination writes, bool above_volatile, bool carry) override {
+  void redirect(const Terms& terms, bool carry) override {
     if (refuses) throw Error(EACCES, "the server does not allow it");
-    told.push_back(std::string(to_string(writes)) + (above_volatile ? " above volatile" : "") +
-                   (carry ? " carry" : ""));
+    told.push_back(std::string(to_string(terms.writes)) +
+                   (terms.above_volatile ? " above volatile" : "") + (carry ? " carry" : ""));
+    state.writes = terms.writes;
+    state.writer = terms.writer;
+    if (carry && refuses_carry) throw Error(ENOSPC, "the server is full");
+    if (carry) state.foundation.writer = terms.writer;
+    is_away |= carry && is_away_after;
+    if (carry && loses_answer) throw Error(ESHUTDOWN, "the answer was lost");
   }
-  SessionState session_state() override { return state; }
+  SessionState session_state() override {
+    if (is_away) throw Error(ESHUTDOWN, "the server is away");
+    return state;
+  }
   void end_session() override { told.push_back("end"); }
-  SessionState state{Destination::server_volatile, false};
+  SessionState state{Destination::server_volatile, false, false, "", {}};
   std::vector<std::string> told;
-  bool refuses = false, is_away = false;
+  bool refuses = false, is_away = false, loses_answer = false;
+  bool is_away_after = false, refuses_carry = false;
   std::optional<Destination> forbidden;
 };
 
@@ -282,6 +292,50 @@ TEST_CASE_FIXTURE(StationFixture, "carrying moves the station's writes to where 
   CHECK(get(1) == 'a');
   CHECK(get(2) == 'b');
   CHECK(std::filesystem::is_empty(memory()));
+}
+
+TEST_CASE_FIXTURE(StationFixture, "persistent layers of the station are carried to the server") {
+  attach("client-persistent");
+  put('a', 1);
+  redirect("server-volatile");
+  put('b', 2);
+  const auto fit = [&] {
+    return compare(*store->catalogue().session_of("pc", "img"), server->state.foundation);
+  };
+  SUBCASE("and it knows") {
+    CHECK(redirect("server-persistent", true).survives);
+    CHECK(store->layers().empty());
+    put('c', 3);
+    CHECK(fit() == Fit::fits);
+  }
+  SUBCASE("and it asks, since the answer was lost") {
+    server->loses_answer = true;
+    CHECK(redirect("server-persistent", true).survives);
+    CHECK(store->layers().empty());
+    CHECK(fit() == Fit::fits);
+  }
+  SUBCASE("and it learns it at its next session, since the server could not be asked") {
+    server->loses_answer = server->is_away_after = true;
+    CHECK_THROWS_AS(redirect("server-persistent", true), Error);
+    CHECK(get(1) == 'a');
+    CHECK(get(2) == 'b');
+    CHECK(writes() == Destination::server_volatile);
+    open("boot-2");
+    CHECK(fit() == Fit::carried);
+    return;
+  }
+  SUBCASE("or not, if that refuses") {
+    server->refuses_carry = true;
+    CHECK_THROWS_AS(redirect("server-persistent", true), Error);
+    CHECK(get(1) == 'a');
+    open("boot-2");
+    CHECK(fit() == Fit::fits);
+    CHECK(store->layers().size() == 1);
+    return;
+  }
+  for (unsigned number : {1U, 2U}) CHECK(at_server(number) == get(number));
+  CHECK(at_server(1) == 'a');
+  CHECK(at_server(2) == 'b');
 }
 
 TEST_CASE_FIXTURE(StationFixture, "the server is told where writes go, and what they lie on") {

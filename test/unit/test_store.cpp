@@ -406,6 +406,14 @@ TEST_CASE_FIXTURE(StoreFixture, "an address alone finds its station") {
   CHECK(store->session("pc").record.station == "pc");
 }
 
+TEST_CASE_FIXTURE(StoreFixture, "a session that began without a token goes on with one") {
+  put(*connect("img@pc"), 'a');
+  CHECK(get(*connect("img@pc+first")) == 'a');
+  CHECK(store->session_with_token(parse_export_name("img@pc+first"), {}).status.record.station ==
+        "pc");
+  CHECK(get(*connect("img@pc+second")) == 0);
+}
+
 TEST_CASE_FIXTURE(StoreFixture, "a new token of a station is a new boot") {
   put(*connect("img@pc+one"), '1');
   CHECK(get(*connect("img@pc+one")) == '1');
