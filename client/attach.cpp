@@ -432,7 +432,7 @@ AttachedDisk attach(const AttachOptions& options,
       });
     } catch (...) {
       // What a disk that was used needs is left for the next attach, which goes on with it.
-      if (!is_there) remove_disk_folder(disk);
+      if (!is_there) abandon_disk(disk);
       throw;
     }
     return disk;

@@ -49,6 +49,8 @@ struct AttachedDisk {
   std::string title() const;
   // IMAGE@STATION: the engine's export, and the session's name.
   std::string session() const { return image + "@" + station; }
+  // By which the kernel's device is known to be this disk's.
+  std::string backend() const { return name + " " + uri; }
   void save() const;
 };
 

@@ -17,6 +17,7 @@
 #include <cstdio>
 #include <ctime>
 #include <fstream>
+#include <future>
 #include <thread>
 
 #include "base/error.hpp"
@@ -84,6 +85,18 @@ void remove_disk_folder(const AttachedDisk& disk) {
   std::filesystem::remove_all(disk.folder(), ignored);
 }
 
+void abandon_disk(const AttachedDisk& disk) noexcept {
+  try {
+    Engine engine(disk);
+    if (engine.adopt()) engine.stop(std::chrono::milliseconds(0));
+    if (disk.device && NbdDevice(*disk.device).backend() == disk.backend())
+      KernelNbd().disconnect(*disk.device);
+  } catch (const std::exception&) {
+    // What is left is what the reason for it left.
+  }
+  remove_disk_folder(disk);
+}
+
 Supervisor::Supervisor(const AttachedDisk& disk) : disk_(disk) {
   sigset_t watched;
   sigemptyset(&watched);
@@ -126,15 +139,28 @@ void Supervisor::wait_for_engine() {
   }
 }
 
+// The kernel waits for the engine, and nobody would start another one meanwhile.
+void Supervisor::scan_partitions(const NbdDevice& device) {
+  auto scan = std::async(std::launch::async, [&device] { device.scan_partitions(); });
+  while (scan.wait_for(between_tries) != std::future_status::ready) {
+    if (engine_.is_running() && !has_hung_up()) continue;
+    kernel_->disconnect(*disk_.device);
+    scan.wait();
+    const std::string reason = last_error(disk_.log());
+    throw Error(ECHILD, reason.empty() ? "the disk's engine has ended unexpectedly" : reason);
+  }
+  scan.get();
+}
+
 void Supervisor::make_device() {
   const NbdDevice device(*disk_.device);
   kernel_->connect(disk_.device, {.socket = link_->socket.get(),
                                   .size_bytes = link_->size,
                                   .flags = link_->flags,
-                                  .backend = disk_.name + " " + disk_.uri});
+                                  .backend = disk_.backend()});
   try {
     device.set_queue_limits();
-    device.scan_partitions();
+    scan_partitions(device);
   } catch (const Error& error) {
     // Whoever has a partition open by now, such as udev, has made the kernel read the table.
     if (error.code() == EBUSY) return;
@@ -182,7 +208,7 @@ void Supervisor::lose_link(const std::string& why) {
 }
 
 void Supervisor::offer_link() {
-  kernel_->reconfigure(*disk_.device, link_->socket.get(), disk_.name + " " + disk_.uri);
+  kernel_->reconfigure(*disk_.device, link_->socket.get(), disk_.backend());
 }
 
 // The kernel's word of a dead link may be late, or get lost when memory is short.

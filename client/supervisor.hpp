@@ -12,6 +12,7 @@
 #include "attached_disk.hpp"
 #include "engine.hpp"
 #include "kernel_nbd.hpp"
+#include "nbd_device.hpp"
 #include "nbd_handshake.hpp"
 
 namespace plydisk {
@@ -35,6 +36,7 @@ class Supervisor {
   NbdHandshake shake_hands_with_engine();
   void wait_for_engine();
   void make_device();
+  void scan_partitions(const NbdDevice& device);
   void offer_link();
   bool has_hung_up() const;
   void reconnect();
@@ -65,5 +67,7 @@ void survive_memory_shortage();
 // Makes what a disk needs before its engine starts, and undoes it.
 void mount_memory(const AttachedDisk& disk);
 void remove_disk_folder(const AttachedDisk& disk);
+// All of a disk whose supervisor has not come to the end of begin(): it may have been killed there.
+void abandon_disk(const AttachedDisk& disk) noexcept;
 
 }  // namespace plydisk
