@@ -25,6 +25,8 @@ struct NbdOptions {
   std::string session;
   // Whether something was written in this session before: the server must not begin another one.
   bool resumes = false;
+  // The disk's size in bytes, as it is known from before; for one that resumes.
+  std::uint64_t size = 0;
   // For the first connection, and for each attempt to get it back.
   std::chrono::milliseconds connect_limit{5000};
   // How long a request waits for a lost server before it fails; none: for ever.
@@ -36,7 +38,8 @@ struct NbdOptions {
   // them. If it throws, they are given up, and others tried. Null: there is nothing to do.
   std::function<void()> on_reconnect;
   // Asked when the server is there and refuses a session in which something was written: whether
-  // that is over for good, so that all requests are to fail. Null: it never is.
+  // that is over for good, so that all requests are to fail, at once if it resumes. Null: it never
+  // is.
   std::function<bool()> is_over;
 };
 

@@ -42,8 +42,14 @@ void NbdLinks::Group::drop() const noexcept {
 
 NbdLinks::NbdLinks(const std::string& uri, const NbdOptions& options)
     : uri_(uri), options_(options), has_written_(options.resumes) {
-  group_ = connect(options_.connect_limit);
-  about_ = group_->structured().about();
+  try {
+    group_ = connect(options_.connect_limit);
+    about_ = group_->structured().about();
+  } catch (const Error& error) {
+    if (!options.resumes || !is_refused_for_good(error)) throw;
+    is_over_ = true;
+    about_ = {.size = options.size, .longest_request = chunk_size, .can_flush = true};
+  }
   watcher_ = std::thread([this] { watch(); });
 }
 

@@ -156,7 +156,8 @@ void StoreImpl::restore_agreement(const LiveSession& session) {
   const bool is_above =
       !layers.empty() && layers.back().kind == "pass" && surviving(layers) + 1 < layers.size();
   agreement_.set(Upstream::Terms{session.record.writes, is_above, session.record.writer});
-  agreement_.restore();
+  // Else it is done when the server is back, if it will have the session.
+  if (session.disk->stack().version->backing().trouble().empty()) agreement_.restore();
 }
 
 // At a station whose session begins: what an earlier one has left here must fit what is there.

@@ -255,6 +255,7 @@ std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image,
   if (!backing) {
     NbdOptions nbd = options_.nbd;
     nbd.resumes = resumes;
+    nbd.size = image.size;
     if (is_station()) nbd.on_reconnect = [this] { agreement_.restore(); };
     backing = open_backing(backing_of(image), nbd);
   }
