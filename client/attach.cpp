@@ -4,7 +4,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -107,6 +109,24 @@ AttachedDisk make_record(const AttachOptions& options, const std::set<unsigned>&
   return disk;
 }
 
+// Only a socket that a server has left behind may be in the way of the disk's own.
+void require_free(const std::filesystem::path& path) {
+  std::error_code error;
+  const auto status = std::filesystem::symlink_status(path, error);
+  if (!std::filesystem::exists(status)) return;
+  if (std::filesystem::is_socket(status)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.string().copy(address.sun_path, sizeof address.sun_path - 1);
+    const UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
+        errno == ECONNREFUSED)
+      return;
+    throw Error(EADDRINUSE, "another server listens on " + path.string() + ": name another path");
+  }
+  throw Error(EEXIST, path.string() + " is there already, and no socket: name another path");
+}
+
 // What lies at the bottom of the disk.
 struct Origin {
   std::string uri;
@@ -194,7 +214,7 @@ void require_fitting_layers(Store& store, const AttachedDisk& disk, const Origin
   const auto session = store.catalogue().session_of(disk.station, disk.image);
   if (!session || origin.uuid.empty() || store.catalogue().session_layers(session->id).empty())
     return;
-  const Fit fit = compare(*session, origin.foundation);
+  const Fit fit = store.fit(*session, origin.foundation);
   if (fit == Fit::fits) return;
   if (fit == Fit::differs && !discard)
     throw Error(EUCLEAN,
@@ -407,6 +427,7 @@ AttachedDisk attach(const AttachOptions& options,
       for (const auto& other : attached_disks())
         if (!disk.uuid.empty() && other.uuid == disk.uuid && other.station == disk.station)
           already_attached(other);
+      if (!disk.device) require_free(disk.socket);
       std::filesystem::create_directories(run_folder());
       std::filesystem::create_directory(disk.folder());
       std::filesystem::permissions(disk.folder(), std::filesystem::perms::owner_all);

@@ -81,8 +81,9 @@ void AttachedDisk::save() const {
 std::string disk_name(const std::string& text) {
   if (text.starts_with("/dev/") || (text.starts_with("nbd") && !text.ends_with(".sock")))
     return NbdDevice(parse_nbd_index(text)).name();
-  std::string name = std::filesystem::absolute(text).lexically_normal().string().substr(1);
-  std::replace(name.begin(), name.end(), '/', '-');
+  std::string name;
+  for (const char c : std::filesystem::absolute(text).lexically_normal().string().substr(1))
+    name += c == '/' ? "-" : c == '-' ? "%2D" : c == '%' ? "%25" : std::string(1, c);
   return name;
 }
 

@@ -60,12 +60,17 @@ json Command::call(const std::string& method, const json& params) const {
   for (;;) {
     if (auto client = ControlClient::connect(directory))
       return client->call(method, params, progress);
+    const bool is_late = std::chrono::steady_clock::now() >= give_up;
+    if (is_attached && is_late)
+      throw Error(EAGAIN,
+                  "the process that serves this disk does not answer, and nothing was changed; it "
+                  "is started anew if need be: try again");
     std::unique_ptr<Store> opened;
     try {
-      opened = Store::open(directory);
+      if (!is_attached) opened = Store::open(directory);
     } catch (const Error& error) {
       if (error.code() != EBUSY) throw;
-      if (std::chrono::steady_clock::now() >= give_up)
+      if (is_late)
         throw Error(EBUSY, error.what() + std::string(", and nobody answers on ") +
                                (directory / "control").string() +
                                ": wait until it is done, or stop it");

@@ -20,6 +20,8 @@ class UsageError : public std::runtime_error {
 struct Command {
   std::string store = "/var/lib/plydisk";
   bool as_json = false;
+  // The store is an attached disk's: nobody but its engine may work on it.
+  bool is_attached = false;
   // What the verb that was given does; returns the exit code. Run once the line is parsed.
   std::function<int()> run;
 

@@ -119,7 +119,10 @@ void add_redirect(CLI::App& app, Command& command) {
     command.run = [&command, options] {
       if (const auto disk = find_disk(options->session)) {
         command.store = disk->store;
+        command.is_attached = true;
         options->session = disk->session();
+      } else if (options->session.starts_with('/')) {
+        require_disk(options->session);
       }
       return command.show(command.call("redirect", {{"session", options->session},
                                                     {"writes", options->destination},

@@ -35,7 +35,8 @@ struct NbdOptions {
   // any more, since the process is to end or the thread's client is gone. Null: there always is.
   std::function<bool()> is_pointless;
   // Called when the connections were lost and new ones are there, before any request goes over
-  // them. If it throws, they are given up, and others tried. Null: there is nothing to do.
+  // them. If it throws, they are given up, and others tried; after ESTALE all requests are to fail.
+  // Null: there is nothing to do.
   std::function<void()> on_reconnect;
   // Asked when the server is there and refuses a session in which something was written: whether
   // that is over for good, so that all requests are to fail, at once if it resumes. Null: it never

@@ -23,6 +23,7 @@ constexpr auto watch_period = 500ms;
 constexpr int silent_looks = 4;
 // One write at a time would take a round trip for each.
 constexpr std::size_t written_again_at_once = 64;
+constexpr const char* session_has_ended = "the server has ended the session";
 
 }  // namespace
 
@@ -47,7 +48,7 @@ NbdLinks::NbdLinks(const std::string& uri, const NbdOptions& options)
     about_ = group_->structured().about();
   } catch (const Error& error) {
     if (!options.resumes || !is_refused_for_good(error)) throw;
-    is_over_ = true;
+    over_reason_ = session_has_ended;
     about_ = {.size = options.size, .longest_request = chunk_size, .can_flush = true};
   }
   watcher_ = std::thread([this] { watch(); });
@@ -85,8 +86,9 @@ NbdLinks::GroupPtr NbdLinks::connect(std::chrono::milliseconds limit) {
 
 // Called with the lock.
 void NbdLinks::require_worth_waiting() const {
-  if (is_over_)
-    throw Error(ESHUTDOWN, uri_ + " has ended the session, and what was written in it is gone");
+  if (!over_reason_.empty())
+    throw Error(ESHUTDOWN,
+                uri_ + ": " + over_reason_ + ", so nothing works but to detach the disk");
 }
 
 NbdLinks::GroupPtr NbdLinks::current() const {
@@ -95,7 +97,8 @@ NbdLinks::GroupPtr NbdLinks::current() const {
   require_worth_waiting();
   if (ThrowIfAway::is_set() && !stopping_) throw ServerAway(uri_ + " is away");
   const auto start = std::chrono::steady_clock::now();
-  while (!changed_.wait_for(lock, ask_period, [this] { return stopping_ || group_ || is_over_; })) {
+  while (!changed_.wait_for(lock, ask_period,
+                            [this] { return stopping_ || group_ || !over_reason_.empty(); })) {
     if (options_.patience && std::chrono::steady_clock::now() - start >= *options_.patience)
       throw Error(ETIMEDOUT, uri_ + " can't be reached: " + reason_);
     lock.unlock();
@@ -113,7 +116,7 @@ void NbdLinks::wait_until_back() const { current(); }
 std::string NbdLinks::trouble() const {
   const std::lock_guard lock(mutex_);
   if (group_) return {};
-  if (is_over_) return "the server has ended the session";
+  if (!over_reason_.empty()) return over_reason_;
   return reason_.empty() ? "the connection was lost" : reason_;
 }
 
@@ -206,7 +209,7 @@ void NbdLinks::replace(std::unique_lock<std::mutex>& lock) {
   lock.unlock();
   GroupPtr next;
   std::string reason;
-  bool is_over = false;
+  std::string over_reason;
   try {
     next = connect(options_.connect_limit);
     if (const NbdExport& now = next->structured().about(); now != about_)
@@ -225,7 +228,10 @@ void NbdLinks::replace(std::unique_lock<std::mutex>& lock) {
   } catch (const Error& error) {
     next.reset();
     reason = error.what();
-    is_over = is_refused_for_good(error);
+    if (error.code() == ESTALE)
+      over_reason = reason;
+    else if (is_refused_for_good(error))
+      over_reason = session_has_ended;
   } catch (const std::exception& error) {
     // No thread, or no memory: what is kept here must not be lost for that.
     next.reset();
@@ -234,8 +240,8 @@ void NbdLinks::replace(std::unique_lock<std::mutex>& lock) {
   lock.lock();
   candidate_.reset();
   reason_ = reason;
-  if (is_over) {
-    is_over_ = true;
+  if (!over_reason.empty()) {
+    over_reason_ = over_reason;
     if (group_) group_->drop();
     group_.reset();
     changed_.notify_all();
@@ -268,7 +274,7 @@ bool NbdLinks::write_again(const Group& group) const {
 void NbdLinks::watch() {
   std::unique_lock lock(mutex_);
   int looks = 0;
-  while (!stopping_ && !is_over_) {
+  while (!stopping_ && over_reason_.empty()) {
     if (group_) {
       const GroupPtr group = group_;
       changed_.wait_for(lock, watch_period, [&] { return stopping_ || group_ != group; });

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 
+#include "backing/nbd_uri.hpp"
 #include "base/error.hpp"
 
 namespace plydisk {
@@ -17,7 +18,12 @@ void throw_nbd_error(const std::string& server) {
   if (reason.find("gnutls_record_") != reason.npos)
     reason +=
         " The server has ended the TLS connection: it may not accept this key or certificate.";
-  throw Error(code == 0 ? EIO : code, "cannot connect to " + server + ": " + reason);
+  // Nor is the token, with which others could get in.
+  const std::string shown = without_token(server), name = export_of(server);
+  if (shown != server)
+    for (std::size_t at = 0; (at = reason.find(name, at)) != reason.npos;)
+      reason.replace(at, name.size(), export_of(shown));
+  throw Error(code == 0 ? EIO : code, "cannot connect to " + shown + ": " + reason);
 }
 
 short nbd_poll_events(unsigned direction) noexcept {
@@ -44,7 +50,7 @@ void negotiate(nbd_handle* handle, const std::string& server, std::chrono::milli
     const int found = left.count() <= 0 ? 0 : ::poll(&fd, 1, static_cast<int>(left.count()));
     if (found < 0 && errno != EINTR) throw_errno("cannot wait for " + server);
     if (found == 0)
-      throw Error(ETIMEDOUT, "cannot connect to " + server + ": no answer within " +
+      throw Error(ETIMEDOUT, "cannot connect to " + without_token(server) + ": no answer within " +
                                  std::to_string(limit.count()) + " ms");
     if (found > 0 && nbd_notify(handle, direction, fd.revents) != 0) throw_nbd_error(server);
   }

@@ -51,6 +51,12 @@ std::string with_export(const std::string& uri, const std::string& name) {
   return parts.server + "/" + name + parts.query;
 }
 
+std::string without_token(const std::string& uri) {
+  if (!is_nbd_uri(uri)) return uri;
+  const std::string name = export_of(uri);
+  return with_export(uri, name.substr(0, name.find('+')));
+}
+
 std::string with_tls(const std::string& uri, const TlsOptions& options) {
   if (options.certificates.empty() && options.psk.empty()) return uri;
   if (!options.certificates.empty() && !options.psk.empty())

@@ -9,6 +9,8 @@ namespace plydisk {
 bool is_nbd_uri(std::string_view text);
 // The export's name; empty if there is none.
 std::string export_of(const std::string& uri);
+// The URI as it may be shown: without the token behind the export's name. Other texts as they are.
+std::string without_token(const std::string& uri);
 // The URI with another export's name.
 std::string with_export(const std::string& uri, const std::string& name);
 

@@ -1,10 +1,12 @@
 #include "base/mapped_file.hpp"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -58,6 +60,11 @@ constexpr int shortest_cold_spell = 128;  // reads
 constexpr int longest_cold_spell = 1 << 16;
 constexpr std::uint64_t short_warm_spell_ns = 100'000'000;
 
+bool is_in_memory(const File& file) {
+  struct statfs info {};
+  return ::fstatfs(file.fd(), &info) == 0 && info.f_type == TMPFS_MAGIC;
+}
+
 // Whether a read of `length` bytes that took `ns` may have waited for the disk.
 bool is_slow(std::uint64_t ns, std::size_t length) { return ns > 25'000 + length; }
 
@@ -89,22 +96,25 @@ bool guarded_copy(void* to, const void* from, std::size_t length) noexcept {
   return true;
 }
 
-MappedFile::MappedFile(File file, std::uint64_t length)
+MappedFile::MappedFile(File file, std::uint64_t length, bool for_writing)
     : file_(std::move(file)), cold_reads_(first_cold_spell), cold_spell_(shortest_cold_spell) {
   if (length == 0) return;
-  void* const base = ::mmap(nullptr, length, PROT_READ, MAP_SHARED | MAP_NORESERVE, file_.fd(), 0);
+  const bool writes = for_writing && is_in_memory(file_);
+  void* const base = ::mmap(nullptr, length, PROT_READ | (writes ? PROT_WRITE : 0),
+                            MAP_SHARED | MAP_NORESERVE, file_.fd(), 0);
   if (base == MAP_FAILED) return;
+  for_writing_ = writes;
   // Without this a cold page brings its neighbours along, at a hundred times the cost.
   ::madvise(base, length, MADV_RANDOM);
   // In a process that has locked its memory (mlockall): a disk's data is not a part of that.
   ::munlock(base, length);
-  base_ = static_cast<const std::byte*>(base);
+  base_ = static_cast<std::byte*>(base);
   length_ = length;
   install_bus_handler();
 }
 
 MappedFile::~MappedFile() {
-  if (base_ != nullptr) ::munmap(const_cast<std::byte*>(base_), length_);
+  if (base_ != nullptr) ::munmap(base_, length_);
 }
 
 void MappedFile::turn_cold() const {
@@ -137,6 +147,12 @@ void MappedFile::read(void* buffer, std::size_t length, std::uint64_t offset) co
   }
   if (cold == 1) warm_since_ns_.store(now_ns(), std::memory_order_relaxed);
   cold_reads_.store(cold - 1, std::memory_order_relaxed);
+}
+
+void MappedFile::write(const void* buffer, std::size_t length, std::uint64_t offset) {
+  const bool is_mapped = for_writing_ && offset + length <= length_;
+  if (is_mapped && guarded_copy(base_ + offset, buffer, length)) return;
+  file_.write(buffer, length, offset);
 }
 
 void MappedFile::prefetch(std::uint64_t offset, std::uint64_t length) const {

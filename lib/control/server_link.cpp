@@ -163,7 +163,9 @@ void ServerLink::redirect(const Terms& terms, bool carry) {
 Upstream::SessionState ServerLink::session_state() {
   const json state = call("state", json::object());
   return {parse_destination(state.at("writes").get<std::string>()),
-          state.at("survives").get<bool>(), state.at("has_volatile").get<bool>(),
+          state.at("survives").get<bool>(),
+          state.at("has_volatile").get<bool>(),
+          state.at("is_attached").get<bool>(),
           state.at("writer").get<std::string>(),
           parse_foundation(state.at("foundation").get<std::string>())};
 }

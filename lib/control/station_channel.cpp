@@ -143,6 +143,7 @@ json StationChannel::state(const json& given) {
   return {{"writes", to_string(session.status.record.writes)},
           {"survives", session.status.persistent},
           {"has_volatile", session.has_volatile},
+          {"is_attached", session.is_attached},
           {"writer", session.writer},
           {"foundation", to_string(session.foundation)}};
 }

@@ -11,8 +11,8 @@
 //                                             foundation}
 //   ended     uuid                            {ended}  of the image; whether the session is gone
 //   may       writes                          {}     whether the station may choose these
-//   state                                     {writes, survives, has_volatile, writer,
-//                                             foundation}, as in Upstream::SessionState
+//   state                                     {writes, survives, has_volatile,
+//                                             is_attached, writer, foundation}, as in Upstream::SessionState
 //   redirect  writes, above_volatile, writer, {writes}
 //             carry
 //   end                                       {}

@@ -124,7 +124,8 @@ Layer::Layer(const std::filesystem::path& folder, const LayerIdentity& identity,
     throw Error(EUCLEAN, data.path() + " was truncated: it has " + std::to_string(data.size()) +
                              " bytes instead of " + std::to_string(identity.disk_size) +
                              "; restore it from a backup or discard the layer");
-  data_ = std::make_unique<MappedFile>(std::move(data), identity.disk_size);
+  data_ = std::make_unique<MappedFile>(std::move(data), identity.disk_size,
+                                       durability_ == Durability::process);
   index_ = std::make_unique<SectorIndex>(folder / SectorIndex::file_name, identity, durability_);
   if (map_->believed())
     find_unsaved_changes();
@@ -190,7 +191,8 @@ void Layer::require_running() const {
 }
 
 void Layer::write(const void* buffer, std::size_t length, std::uint64_t offset) {
-  if (length > write_slice && rewrite(buffer, length, offset)) return;
+  if ((length > write_slice || data_->is_mapped_for_writing()) && rewrite(buffer, length, offset))
+    return;
   const auto* bytes = static_cast<const std::byte*>(buffer);
   while (length > 0) {
     const auto slice = static_cast<std::size_t>(
@@ -263,8 +265,8 @@ bool Layer::rewrite(const void* buffer, std::size_t length, std::uint64_t offset
   const std::shared_lock lock(locks);
   // Once more: it may have been zeroed before the locks were held.
   if (!has_data(first, sectors)) return false;
-  data_->file().write(buffer, length, offset);
-  rewritten_.store(true);
+  data_->write(buffer, length, offset);
+  if (!rewritten_.load()) rewritten_.store(true);
   return true;
 }
 

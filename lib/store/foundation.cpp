@@ -42,4 +42,8 @@ Fit compare(const SessionRecord& left, const Foundation& now) {
   return image_fits && layers_fit ? Fit::fits : Fit::differs;
 }
 
+bool lacks_all(const SessionRecord& left, const Foundation& now) {
+  return now.session.empty() && (left.writer.empty() || now.image_writer != left.writer);
+}
+
 }  // namespace plydisk

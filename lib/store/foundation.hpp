@@ -28,5 +28,7 @@ enum class Fit {
   differs,
 };
 Fit compare(const SessionRecord& left, const Foundation& now);
+// Whether nothing is there that the session could have written.
+bool lacks_all(const SessionRecord& left, const Foundation& now);
 
 }  // namespace plydisk

@@ -47,6 +47,7 @@ struct LiveSession {
   SessionRecord seen_record;
   std::vector<LayerRecord> seen_layers;
   std::string seen_writer;
+  bool is_attached = false;  // as in StationSession
 };
 
 // How many of the layers, from the oldest, survive a boot: the longest run of persistent ones.

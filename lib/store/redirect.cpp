@@ -203,12 +203,14 @@ double StoreImpl::redirect_to_pass(LiveSession& session, Destination destination
 // for something.
 double StoreImpl::redirect_to_layer(LiveSession& session, Destination destination) {
   double pause = 0;
+  const bool has_passed = is_station() && passes(session.record.writes);
   if (session.begun)
     pause = push_layer(session, destination);
   else
     session.record.writes = destination;
   try {
     if (is_station()) tell_upstream(session, destination);
+    if (has_passed) note_foundation(session);
   } catch (const Error& error) {
     // That is what is done, and what the server is told when it is back.
     agreement_.set(Upstream::Terms{destination, false, session.record.writer});
@@ -230,7 +232,7 @@ bool StoreImpl::follow_station(LiveSession& session, const RedirectOptions& opti
       session.disk->stack().version->backing().flush();
       end_direct(session.record.image);
     }
-    session.saved ? save(session) : publish(session);
+    session.begun ? save(session) : publish(session);
     return true;
   }
   require_may_choose(session.record.station, session.record.plan, result.to);
@@ -327,6 +329,10 @@ RedirectResult StoreImpl::redirect(const std::string& name, const WritePlan& pla
                                   " now, but not all was done: " + error.what());
   }
   publish(*session);
+  if (options.by_station) {
+    const std::lock_guard lock(mutex_);
+    session->is_attached = true;
+  }
   return result;
 }
 
@@ -372,6 +378,7 @@ void StoreImpl::carry_to_server(LiveSession& session, const Progress& progress,
   }
   start_direct(session);
   if (session.record.carrying.empty()) session.record.carrying = random_hex(8);
+  agreement_.expect(session.record);
   if (session.begun) save(session);
   try {
     // What is carried lies on nothing that is left behind.
@@ -387,6 +394,7 @@ void StoreImpl::carry_to_server(LiveSession& session, const Progress& progress,
   session.record.writes = result.to;
   try {
     session.begun ? drop_all_layers(session) : publish(session);
+    agreement_.expect(session.record);
   } catch (...) {
     session.record.carrying = name;
     throw;

@@ -41,6 +41,11 @@ void ServerAgreement::set(const std::optional<Terms>& terms) {
   terms_ = terms;
 }
 
+void ServerAgreement::expect(const std::optional<SessionRecord>& session) {
+  const std::lock_guard lock(mutex_);
+  session_ = session;
+}
+
 void ServerAgreement::restore() {
   const std::lock_guard lock(mutex_);
   restore_locked();
@@ -49,6 +54,8 @@ void ServerAgreement::restore() {
 void ServerAgreement::restore_locked() {
   if (!upstream_ || !terms_) return;
   const Upstream::SessionState state = upstream_->session_state();
+  if (session_ && compare(*session_, state.foundation) == Fit::differs)
+    throw Error(ESTALE, "others have changed what the disk lies on at the server");
   if (state.writes == terms_->writes && state.writer == terms_->writer &&
       !(terms_->above_volatile && state.survives))
     return;

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <optional>
 
+#include "store/catalogue.hpp"
 #include "store/upstream.hpp"
 
 namespace plydisk {
@@ -26,7 +27,10 @@ class ServerAgreement {
   void tell(const Terms& terms, bool carry, const std::function<void()>& bring_back);
   // What holds from now on, told or not; none: there is no session.
   void set(const std::optional<Terms>& terms);
-  // Sees to it that the server acts as agreed.
+  // The session as it lies on what the server has; none: it is not known, or there is none.
+  void expect(const std::optional<SessionRecord>& session);
+  // Sees to it that the server acts as agreed. ESTALE: what it has was changed by others, and the
+  // session can't go on.
   void restore();
 
  private:
@@ -35,6 +39,7 @@ class ServerAgreement {
   const std::shared_ptr<Upstream> upstream_;
   std::mutex mutex_;  // protects the terms, and is held while they are restored
   std::optional<Terms> terms_;
+  std::optional<SessionRecord> session_;
 };
 
 }  // namespace plydisk

@@ -102,6 +102,7 @@ struct Greeting {
 struct StationSession {
   SessionStatus status;
   bool has_volatile = false;  // layers that do not survive a boot
+  bool is_attached = false;   // a station's own store has said where its writes go
   std::string writer;
   Foundation foundation;
 };
@@ -194,6 +195,8 @@ class Store {
   // Throws Error(EACCES) if this station may not choose all that is in the plan.
   virtual void require_may_choose(const ExportName& name, const Peer& peer,
                                   const WritePlan& plan) = 0;
+  // At a station: compare() of foundation.hpp, for what a session has left here.
+  virtual Fit fit(const SessionRecord& rest, const Foundation& now) = 0;
   // Whether the image is still the one with this uuid, and has no session any more that began with
   // the name's token.
   virtual bool has_ended(const ExportName& name, const std::string& uuid) = 0;

@@ -117,9 +117,11 @@ StationSession StoreImpl::session_with_token(const ExportName& name, const Peer&
                             " that began with this token");
   const std::string writer = session->seen_writer;
   const std::vector<LayerRecord> layers = session->seen_layers;
+  const bool is_attached = session->is_attached;
   lock.unlock();
   const SessionStatus status = status_of(*session);
-  return {status, surviving(layers) < layers.size(), writer, foundation_of(status.record, layers)};
+  return {status, surviving(layers) < layers.size(), is_attached, writer,
+          foundation_of(status.record, layers)};
 }
 
 }  // namespace plydisk

@@ -156,8 +156,20 @@ void StoreImpl::restore_agreement(const LiveSession& session) {
   const bool is_above =
       !layers.empty() && layers.back().kind == "pass" && surviving(layers) + 1 < layers.size();
   agreement_.set(Upstream::Terms{session.record.writes, is_above, session.record.writer});
+  agreement_.expect(session.record);
   // Else it is done when the server is back, if it will have the session.
   if (session.disk->stack().version->backing().trouble().empty()) agreement_.restore();
+}
+
+// At a station whose session begins: what an earlier one of this boot has left at the server, which
+// was not told of its end, is not to come back without the layers that lay on it.
+void StoreImpl::end_leftover() {
+  if (!options_.upstream) return;
+  try {
+    if (options_.upstream->session_state().is_attached) options_.upstream->end_session();
+  } catch (const Error&) {
+    // It knows none; or it is away, which is told by who connects.
+  }
 }
 
 // At a station whose session begins: what an earlier one has left here must fit what is there.
@@ -171,9 +183,39 @@ void StoreImpl::take_foundation(LiveSession& session, const std::optional<Sessio
                            " that were made without its layers here; end their session there with: "
                            "plydisk session end " +
                            session.record.image + "@" + session.record.station);
-  if (rest && compare(*rest, session.record.foundation) != Fit::fits)
+  const auto has_passed = [&] {
+    const Stack stack = session.disk->stack();
+    for (std::size_t i = 0; i < session.layers.size(); ++i)
+      if (session.layers[i].kind == "mixed" ||
+          (session.layers[i].kind == "pass" && !stack.layers[stack.layers.size() - 1 - i]->empty()))
+        return true;
+    return false;
+  };
+  if (rest && (compare(*rest, state.foundation) != Fit::fits ||
+               (lacks_all(*rest, state.foundation) && has_passed())))
     throw Error(EUCLEAN, "what the server has for station " + quote(session.record.station) +
                              " was changed since its layers here were made; attach anew");
+  agreement_.expect(session.record);
+}
+
+// Whether the layers that a station has kept fit what the server has.
+Fit StoreImpl::fit(const SessionRecord& rest, const Foundation& now) {
+  const Fit result = compare(rest, now);
+  if (result != Fit::fits || !lacks_all(rest, now)) return result;
+  const auto layers = catalogue_.session_layers(rest.id);
+  const auto kept = layers.begin() + static_cast<std::ptrdiff_t>(surviving(layers));
+  const bool has_passed = std::any_of(layers.begin(), kept, [this](const LayerRecord& layer) {
+    return layer.kind == "mixed" || is_written_pass_layer(layer);
+  });
+  return has_passed ? Fit::differs : Fit::fits;
+}
+
+// When the session's writes have gone to the server and go elsewhere now: what lies there is known.
+void StoreImpl::note_foundation(LiveSession& session) {
+  if (!options_.upstream) return;
+  session.record.foundation = options_.upstream->session_state().foundation;
+  agreement_.expect(session.record);
+  if (session.begun) save(session);
 }
 
 // At a server: what the layers that a station has itself lie on.
@@ -208,6 +250,11 @@ StoreImpl::SessionPtr StoreImpl::make_live(SessionRecord record, std::vector<Lay
 }
 
 StoreImpl::SessionPtr StoreImpl::resume(const SessionRecord& record) {
+  // It alone can talk to the server about the session.
+  if (is_station() && !options_.serve)
+    throw Error(EAGAIN,
+                "the process that serves this disk does not run now, and nothing was changed; "
+                "if it is attached, it is started anew: try again");
   auto session = make_live(record, catalogue_.session_layers(record.id), true);
   session->saved = true;
   session->writer = record.writer.empty() ? random_hex(8) : record.writer;
@@ -262,7 +309,10 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
                            "move them with: plydisk redirect " +
                            image.name + "@" + station + " direct --carry");
   const std::string writer = random_hex(8);
-  if (is_station()) record.writer = writer;
+  if (is_station()) {
+    record.writer = writer;
+    end_leftover();
+  }
   auto session = make_live(record, std::move(layers), false);
   session->saved = rest.has_value();
   session->writer = writer;
@@ -444,6 +494,12 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& given, c
       }
       if (!is_newer(*session, name)) require_same_peer(*session, peer);
       lock.unlock();
+      // It would change what lies below layers that the station has itself.
+      if (!name.session && !session->record.token.empty() && !is_station())
+        throw Error(EBUSY, "station " + quote(station_name) + " has image " + quote(image.name) +
+                               " attached with plydisk, so a plain client is not let in; if its "
+                               "machine is gone, end the session with: plydisk session end " +
+                               session->record.id);
       if (name.session && session->record.token.empty()) {
         connect.unlock();
         take_token(*session, *name.session);

@@ -46,6 +46,7 @@ class StoreImpl final : public Store {
   Greeting greet(const ExportName& name, const Peer& peer,
                  const Introduction& introduction) override;
   void require_may_choose(const ExportName& name, const Peer& peer, const WritePlan& plan) override;
+  Fit fit(const SessionRecord& rest, const Foundation& now) override;
   bool has_ended(const ExportName& name, const std::string& uuid) override;
   StationSession session_with_token(const ExportName& name, const Peer& peer) override;
   std::unique_ptr<Connection> connect(const ExportName& name, const Peer& peer,
@@ -112,6 +113,8 @@ class StoreImpl final : public Store {
   bool is_written_pass_layer(const LayerRecord& layer);
   void restore_agreement(const LiveSession& session);
   void take_foundation(LiveSession& session, const std::optional<SessionRecord>& rest);
+  void note_foundation(LiveSession& session);
+  void end_leftover();
   Foundation foundation_of(const SessionRecord& session, const std::vector<LayerRecord>& layers);
   // `goes_on`: it is the session that it was.
   SessionPtr make_live(SessionRecord record, std::vector<LayerRecord> layers, bool goes_on);

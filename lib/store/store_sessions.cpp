@@ -274,6 +274,7 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
   if (is_station()) close_versions([](OpenVersion&) { return true; });
   if (is_station() && options_.upstream) {
     agreement_.set(std::nullopt);
+    agreement_.expect(std::nullopt);
     try {
       options_.upstream->end_session();
     } catch (const Error& error) {

@@ -28,6 +28,7 @@ class Upstream {
     Destination writes;
     bool survives;       // whether what is written now survives a boot
     bool has_volatile;   // whether something was written that does not
+    bool is_attached;    // whether redirect() was called in it
     std::string writer;  // who writes
     Foundation foundation;
   };

@@ -120,6 +120,7 @@ class FakeStore : public Store {
   void require_may_choose(const ExportName&, const Peer&, const WritePlan&) override {
     throw Error(ENOTSUP, "no stations");
   }
+  Fit fit(const SessionRecord&, const Foundation&) override { return Fit::fits; }
   bool has_ended(const ExportName&, const std::string&) override { return false; }
   StationSession session_with_token(const ExportName&, const Peer&) override {
     throw Error(ENOTSUP, "no stations");

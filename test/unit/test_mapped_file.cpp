@@ -1,7 +1,9 @@
 // Reads out of a mapping, and what happens when the file shrinks under it.
 #include <fcntl.h>
+#include <sys/mman.h>
 
 #include <numeric>
+#include <string>
 #include <vector>
 
 #include "base/mapped_file.hpp"
@@ -24,6 +26,31 @@ TEST_CASE("a mapped file gives the bytes of the file, mapped or not") {
     mapped.read(got.data(), got.size(), at);
     REQUIRE(std::equal(got.begin(), got.end(), bytes.begin() + static_cast<long>(at)));
   }
+}
+
+TEST_CASE("a file in memory is written through its mapping, or without where that fails") {
+  const UniqueFd memory(::memfd_create("test", 0));
+  const std::string path = "/proc/self/fd/" + std::to_string(memory.get());
+  const File file = File::open(path, O_RDWR);
+  const std::vector<char> old(1 << 20, 'o'), fresh(70'000, 'n');
+  file.write(old.data(), old.size(), 0);
+  MappedFile mapped(File::open(path, O_RDWR), old.size() / 2, true);
+  CHECK(mapped.is_mapped_for_writing());
+  std::vector<char> got(fresh.size());
+  const auto check_written_at = [&](std::uint64_t offset) {
+    mapped.write(fresh.data(), fresh.size(), offset);
+    file.read(got.data(), got.size(), offset);
+    CHECK(got == fresh);
+  };
+  check_written_at(12'345);
+  check_written_at((old.size() / 2) - 1000);  // over the mapping's end
+  char before = 0;
+  file.read(&before, 1, 12'344);
+  CHECK(before == 'o');
+  file.truncate(0);
+  check_written_at(4096);  // no page is there any more
+  MappedFile reading(File::open(path, O_RDWR), old.size());
+  CHECK_FALSE(reading.is_mapped_for_writing());
 }
 
 TEST_CASE("a file that was truncated under its mapping is an I/O error, not a signal") {

@@ -21,6 +21,7 @@ class Server : public Upstream {
     state = {terms.writes,
              is_persistent(terms.writes) && !terms.above_volatile,
              false,
+             true,
              terms.writer,
              {}};
     if (std::exchange(loses_answer, false)) throw Error(ESHUTDOWN, "the answer was lost");
@@ -28,9 +29,9 @@ class Server : public Upstream {
   SessionState session_state() override { return state; }
   void end_session() override {}
   // As a server that has begun anew.
-  void forget() { state = {Destination::server_volatile, false, false, "", {}}; }
+  void forget() { state = {Destination::server_volatile, false, false, false, "", {}}; }
 
-  SessionState state{Destination::server_volatile, false, false, "", {}};
+  SessionState state{Destination::server_volatile, false, false, false, "", {}};
   int asked = 0, fails_before = 0;
   bool loses_answer = false;
 };

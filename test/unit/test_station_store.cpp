@@ -33,7 +33,9 @@ class FakeServer : public Upstream {
     state.writes = terms.writes;
     state.writer = terms.writer;
     if (carry && refuses_carry) throw Error(ENOSPC, "the server is full");
-    if (carry) state.foundation.writer = terms.writer;
+    // As if it were written to at once.
+    if (is_persistent(terms.writes) && !is_at_client(terms.writes))
+      state.foundation = {"", "s", terms.writer};
     is_away |= carry && is_away_after;
     if (carry && loses_answer) throw Error(ESHUTDOWN, "the answer was lost");
   }
@@ -42,7 +44,7 @@ class FakeServer : public Upstream {
     return state;
   }
   void end_session() override { told.push_back("end"); }
-  SessionState state{Destination::server_volatile, false, false, "", {}};
+  SessionState state{Destination::server_volatile, false, false, false, "", {}};
   std::vector<std::string> told;
   bool refuses = false, is_away = false, loses_answer = false;
   bool is_away_after = false, refuses_carry = false;

@@ -71,7 +71,7 @@ class Attached(servers.Server):
              station, "--writes", writes, "--socket", "SOCKET", "--foreground"])
 
     def _folder(self):
-        return self.workspace.path("run") / str(self.socket).lstrip("/").replace("/", "-")
+        return self.workspace.path("run") / str(self.socket).lstrip("/").replace("-", "%2D").replace("/", "-")
 
     def _answers(self):
         log = self._folder() / "log"
