@@ -245,6 +245,16 @@ Stack Disk::stack() const {
   return stack_;
 }
 
+bool Disk::was_direct() const {
+  const std::shared_lock lock(stack_mutex_);
+  return was_direct_;
+}
+
+void Disk::note_was_direct() {
+  const std::lock_guard lock(stack_mutex_);
+  was_direct_ = true;
+}
+
 bool Disk::is_direct() const {
   const std::shared_lock lock(stack_mutex_);
   return direct_;

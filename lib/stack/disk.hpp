@@ -73,6 +73,10 @@ class Disk {
   // The stack now. It stays readable while the caller keeps it.
   Stack stack() const;
   bool is_direct() const;
+  // Whether something was written to the backing, so that flushes go there; note: by an earlier
+  // process.
+  bool was_direct() const;
+  void note_was_direct();
   // Ends all service: every later request throws ESHUTDOWN with this reason.
   void shut(const std::string& reason);
   // Returns when the requests that are under way are done.

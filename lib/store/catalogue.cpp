@@ -61,6 +61,7 @@ CREATE TABLE session(
   writer TEXT NOT NULL,
   foundation TEXT NOT NULL,
   carrying TEXT NOT NULL,
+  has_passed INTEGER NOT NULL CHECK(has_passed IN (0, 1)),
   FOREIGN KEY(image, version) REFERENCES version(image, number)
 ) STRICT;
 CREATE INDEX session_by_station ON session(station, image);

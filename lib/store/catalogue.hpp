@@ -104,6 +104,7 @@ struct SessionRecord {
   std::string writer;
   Foundation foundation{};
   std::string carrying;
+  bool has_passed = false;  // at a station: something may have been written to the server
 };
 
 struct HistoryRecord {

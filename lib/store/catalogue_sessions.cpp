@@ -72,7 +72,7 @@ void write_networks(Database& db, const StationRecord& station) {
 
 constexpr const char* select_sessions =
     "SELECT id, station, image, version, token, peer, boot, writes, started, ended, plan, writer, "
-    "foundation, carrying FROM session ";
+    "foundation, carrying, has_passed FROM session ";
 
 SessionRecord read_session(const Statement& row) {
   SessionRecord session;
@@ -90,6 +90,7 @@ SessionRecord read_session(const Statement& row) {
   session.writer = row.text(11);
   session.foundation = parse_foundation(row.text(12));
   session.carrying = row.text(13);
+  session.has_passed = row.integer(14) != 0;
   return session;
 }
 
@@ -235,16 +236,17 @@ void Catalogue::save_session(const SessionRecord& session, const std::vector<Lay
   rows::require_version(db_, session.image, session.version);
   run(db_,
       "INSERT INTO session(id, station, image, version, token, peer, boot, writes, started, ended, "
-      "plan, writer, foundation, carrying) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+      "plan, writer, foundation, carrying, has_passed) "
+      "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
       "ON CONFLICT(id) DO UPDATE SET "
       "station = excluded.station, image = excluded.image, version = excluded.version, "
       "token = excluded.token, peer = excluded.peer, boot = excluded.boot, "
       "writes = excluded.writes, started = excluded.started, ended = excluded.ended, "
       "plan = excluded.plan, writer = excluded.writer, foundation = excluded.foundation, "
-      "carrying = excluded.carrying",
+      "carrying = excluded.carrying, has_passed = excluded.has_passed",
       session.id, session.station, session.image, session.version, session.token, session.peer,
       session.boot, session.writes, session.started, session.ended, session.plan, session.writer,
-      to_string(session.foundation), session.carrying);
+      to_string(session.foundation), session.carrying, session.has_passed);
   // Positions move when layers are merged, so the stack is written anew.
   run(db_, "DELETE FROM layer WHERE session = ?", session.id);
   for (const LayerRecord& layer : layers) rows::insert_layer(db_, layer);

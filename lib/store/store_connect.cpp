@@ -245,6 +245,7 @@ StoreImpl::SessionPtr StoreImpl::make_live(SessionRecord record, std::vector<Lay
   session->disk = std::make_unique<Disk>(
       std::move(stack), false, false, [this, raw = session.get()] { begin_writing(*raw); },
       [this, raw = session.get()](const Layer* full) { return move_on(*raw, full); });
+  if (goes_on && session->record.has_passed) session->disk->note_was_direct();
   publish(*session);
   return session;
 }

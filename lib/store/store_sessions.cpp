@@ -137,6 +137,7 @@ void StoreImpl::save(LiveSession& session) {
     const std::lock_guard lock(mutex_);
     session.record.peer = session.peer.empty() ? session.record.peer : session.peer;
   }
+  if (is_station() && passes(session.record.writes)) session.record.has_passed = true;
   // What goes to a station's own destinations is not written here.
   if (!is_station() && !is_at_client(session.record.writes) && !session.layers.empty() &&
       what_is_written_survives(session.record.writes, session.layers))
@@ -239,7 +240,8 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
   const std::size_t kept = discard ? 0 : surviving(session->layers);
   try {
     for (std::size_t i = 0; i < kept; ++i) opened[opened.size() - 1 - i]->settle();
-    if (was_direct) session->disk->stack().version->backing().flush();
+    if (was_direct || (is_station() && session->disk->was_direct()))
+      session->disk->stack().version->backing().flush();
   } catch (const std::exception&) {
     // The layer has stopped; what it could not save, its map has until the machine goes down.
   }
