@@ -133,6 +133,7 @@ struct Origin {
   std::string uuid;  // of a plydisk server's image
   std::string plan;
   Foundation foundation{};
+  bool on_station = false;  // as in Greeting
 };
 
 // Asks the server what it has for this station, and writes that into the disk's record.
@@ -156,6 +157,7 @@ Origin greet_server(AttachedDisk& disk, const AttachOptions& options) {
     origin.uri = with_export(
         disk.uri, disk.image + ":" + greeting->at("version").dump() + "@" + disk.station);
     origin.uuid = disk.uuid;
+    origin.on_station = greeting->at("on_station").get<bool>();
     origin.foundation = parse_foundation(greeting->at("foundation").get<std::string>());
     if (options.writes.empty()) origin.plan = greeting->at("writes").get<std::string>();
   }
@@ -208,12 +210,22 @@ void reuse_store(Store& store, const ImageRecord& known, const AttachedDisk& dis
   });
 }
 
+// What the server keeps may lie on layers here, in turn.
+void require_none_is_missing(const AttachedDisk& disk, const Origin& origin) {
+  if (!origin.on_station) return;
+  throw Error(EUCLEAN,
+              "what the server keeps for station " + quote(disk.station) +
+                  " lies on layers in the folder with which it was attached then: attach with that "
+                  "--dir; or drop what is kept, at the server, with: plydisk session end " +
+                  disk.image + "@" + disk.station + " --discard");
+}
+
 // Nor are they where another session has written meanwhile to what they lie on.
 void require_fitting_layers(Store& store, const AttachedDisk& disk, const Origin& origin,
                             bool discard) {
   const auto session = store.catalogue().session_of(disk.station, disk.image);
   if (!session || origin.uuid.empty() || store.catalogue().session_layers(session->id).empty())
-    return;
+    return require_none_is_missing(disk, origin);
   const Fit fit = store.fit(*session, origin.foundation);
   if (fit == Fit::fits) return;
   if (fit == Fit::differs && !discard)
@@ -223,6 +235,7 @@ void require_fitting_layers(Store& store, const AttachedDisk& disk, const Origin
                     " any more: it was written without them, or what it had was discarded; drop "
                     "the layers with --discard");
   store.end_session(session->id, true);
+  if (fit == Fit::differs) require_none_is_missing(disk, origin);
 }
 
 // Makes the station's store, or finds it in order.
@@ -246,6 +259,7 @@ void prepare_store(const AttachedDisk& disk, const Origin& origin, const AttachO
     image.from = origin.uri;
     image.link = true;
     store->create_image(image, {});
+    require_none_is_missing(disk, origin);
   }
   if (!catalogue.find_station(disk.station)) {
     StationRecord station;

@@ -156,6 +156,7 @@ void ServerLink::require_may_choose(const WritePlan& plan) {
 void ServerLink::redirect(const Terms& terms, bool carry) {
   call("redirect", {{"writes", to_string(terms.writes)},
                     {"above_volatile", terms.above_volatile},
+                    {"on_station", terms.on_station},
                     {"writer", terms.writer},
                     {"carry", carry}});
 }

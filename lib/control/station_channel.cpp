@@ -114,7 +114,8 @@ json StationChannel::hello(const json& given) {
           {"version", greeting.version},
           {"size", greeting.image.size},
           {"writes", to_string(greeting.plan)},
-          {"foundation", to_string(greeting.foundation)}};
+          {"foundation", to_string(greeting.foundation)},
+          {"on_station", greeting.on_station}};
 }
 
 json StationChannel::challenge(const json& given) {
@@ -149,11 +150,13 @@ json StationChannel::state(const json& given) {
 }
 
 json StationChannel::redirect(const json& given) {
-  const Params params("redirect", given, {"writes", "above_volatile", "writer", "carry"});
+  const Params params("redirect", given,
+                      {"writes", "above_volatile", "on_station", "writer", "carry"});
   const std::string id = store_.session_with_token(name_, peer_).status.record.id;
   RedirectOptions options;
   options.by_station = true;
   options.above_volatile = params.flag("above_volatile");
+  options.on_station = params.flag("on_station");
   options.writer = params.text("writer");
   require_valid_name("session", options.writer);
   options.carry = params.flag("carry");

@@ -8,13 +8,13 @@
 //
 //   challenge                                 {recipe, nonce}, null without a secret
 //   hello     version*, writes*, proof*       {station, image, uuid, version, size, writes,
-//                                             foundation}
+//                                             foundation, on_station}
 //   ended     uuid                            {ended}  of the image; whether the session is gone
 //   may       writes                          {}     whether the station may choose these
 //   state                                     {writes, survives, has_volatile,
 //                                             is_attached, writer, foundation}, as in Upstream::SessionState
-//   redirect  writes, above_volatile, writer, {writes}
-//             carry
+//   redirect  writes, above_volatile,         {writes}
+//             on_station, writer, carry
 //   end                                       {}
 //   answer    to, result* or error*           {}     what came of the server's request; neither:
 //                                                    it has arrived

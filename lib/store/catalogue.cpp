@@ -62,6 +62,7 @@ CREATE TABLE session(
   foundation TEXT NOT NULL,
   carrying TEXT NOT NULL,
   has_passed INTEGER NOT NULL CHECK(has_passed IN (0, 1)),
+  on_station INTEGER NOT NULL CHECK(on_station IN (0, 1)),
   FOREIGN KEY(image, version) REFERENCES version(image, number)
 ) STRICT;
 CREATE INDEX session_by_station ON session(station, image);

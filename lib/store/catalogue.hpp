@@ -105,6 +105,7 @@ struct SessionRecord {
   Foundation foundation{};
   std::string carrying;
   bool has_passed = false;  // at a station: something may have been written to the server
+  bool on_station = false;  // at a server: its persistent layers lie on some at the station
 };
 
 struct HistoryRecord {

@@ -72,7 +72,7 @@ void write_networks(Database& db, const StationRecord& station) {
 
 constexpr const char* select_sessions =
     "SELECT id, station, image, version, token, peer, boot, writes, started, ended, plan, writer, "
-    "foundation, carrying, has_passed FROM session ";
+    "foundation, carrying, has_passed, on_station FROM session ";
 
 SessionRecord read_session(const Statement& row) {
   SessionRecord session;
@@ -91,6 +91,7 @@ SessionRecord read_session(const Statement& row) {
   session.foundation = parse_foundation(row.text(12));
   session.carrying = row.text(13);
   session.has_passed = row.integer(14) != 0;
+  session.on_station = row.integer(15) != 0;
   return session;
 }
 
@@ -236,17 +237,18 @@ void Catalogue::save_session(const SessionRecord& session, const std::vector<Lay
   rows::require_version(db_, session.image, session.version);
   run(db_,
       "INSERT INTO session(id, station, image, version, token, peer, boot, writes, started, ended, "
-      "plan, writer, foundation, carrying, has_passed) "
-      "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+      "plan, writer, foundation, carrying, has_passed, "
+      "on_station) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
       "ON CONFLICT(id) DO UPDATE SET "
       "station = excluded.station, image = excluded.image, version = excluded.version, "
       "token = excluded.token, peer = excluded.peer, boot = excluded.boot, "
       "writes = excluded.writes, started = excluded.started, ended = excluded.ended, "
       "plan = excluded.plan, writer = excluded.writer, foundation = excluded.foundation, "
-      "carrying = excluded.carrying, has_passed = excluded.has_passed",
+      "carrying = excluded.carrying, has_passed = excluded.has_passed, "
+      "on_station = excluded.on_station",
       session.id, session.station, session.image, session.version, session.token, session.peer,
       session.boot, session.writes, session.started, session.ended, session.plan, session.writer,
-      to_string(session.foundation), session.carrying, session.has_passed);
+      to_string(session.foundation), session.carrying, session.has_passed, session.on_station);
   // Positions move when layers are merged, so the stack is written anew.
   run(db_, "DELETE FROM layer WHERE session = ?", session.id);
   for (const LayerRecord& layer : layers) rows::insert_layer(db_, layer);

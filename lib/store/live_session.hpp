@@ -24,6 +24,7 @@ struct LiveSession {
   SessionRecord record;
   std::vector<LayerRecord> layers;  // oldest first, one to one with the disk's stack
   std::string writer;               // at a server: who writes, as in Foundation
+  bool on_station = false;          // and whether on top of persistent layers of the station's own
   std::vector<HistoryRecord> news;  // not saved yet
   bool saved = false;               // whether the catalogue knows the session
   bool begun = false;               // whether it has a place for writes

@@ -82,8 +82,13 @@ void StoreImpl::ask_whether_allowed(const WritePlan& plan) {
 void StoreImpl::tell_upstream(LiveSession& session, Destination destination) {
   if (!options_.upstream) return;
   const bool above_volatile = surviving(session.layers) < session.layers.size();
-  agreement_.tell({destination, above_volatile, session.record.writer}, false,
-                  [&] { bring_back(session); });
+  agreement_.tell({destination, above_volatile, has_own_layers(session), session.record.writer},
+                  false, [&] { bring_back(session); });
+}
+
+bool StoreImpl::has_own_layers(const LiveSession& session) {
+  return std::ranges::any_of(session.layers,
+                             [](const LayerRecord& layer) { return layer.kind != "pass"; });
 }
 
 // The server has started anew, and this disk has not been back yet: a request brings it there.
@@ -213,7 +218,7 @@ double StoreImpl::redirect_to_layer(LiveSession& session, Destination destinatio
     if (has_passed) note_foundation(session);
   } catch (const Error& error) {
     // That is what is done, and what the server is told when it is back.
-    agreement_.set(Upstream::Terms{destination, false, session.record.writer});
+    agreement_.set(Upstream::Terms{destination, false, false, session.record.writer});
     log("session " + session.record.id + ": the server does not know yet that writes go to " +
         to_string(destination) + ": " + error.what());
   }
@@ -314,6 +319,7 @@ RedirectResult StoreImpl::redirect(const std::string& name, const WritePlan& pla
   if (!options.by_station) session->record.plan = plan;
   const std::string old_writer = session->writer;
   if (!options.writer.empty()) session->writer = options.writer;
+  if (options.by_station) session->on_station = options.on_station;
   try {
     redirect_locked(*session, options, progress, result);
   } catch (const Error& error) {
@@ -382,11 +388,11 @@ void StoreImpl::carry_to_server(LiveSession& session, const Progress& progress,
   if (session.begun) save(session);
   try {
     // What is carried lies on nothing that is left behind.
-    agreement_.tell({result.to, false, session.record.carrying}, true,
+    agreement_.tell({result.to, false, false, session.record.carrying}, true,
                     [&] { bring_back(session); });
   } catch (const Error&) {
     if (!is_carried(session)) throw;
-    agreement_.set(Upstream::Terms{result.to, false, session.record.carrying});
+    agreement_.set(Upstream::Terms{result.to, false, false, session.record.carrying});
     agreement_.restore();
   }
   const std::string name = std::exchange(session.record.carrying, "");
@@ -440,6 +446,8 @@ void StoreImpl::redirect_locked(LiveSession& session, const RedirectOptions& opt
   session.told_full = false;
   if (session.begun && options.carry && is_persistent(destination)) {
     result.carried = carry(session, destination, progress);
+    // What lay at the station is among it.
+    if (options.by_station) session.record.on_station = false;
     session.news.push_back(
         {std::time(nullptr), "carried", std::to_string(result.carried) + " bytes"});
     save(session);

@@ -78,8 +78,9 @@ struct RedirectOptions {
   bool force = false;  // `direct` while layers hold writes that the image then lacks
   // At a server: the session's own station says so, which has layers of its own above; to one of
   // the client's destinations is only noted then. `above_volatile`: some of those layers do not
-  // survive a boot, and so nothing that is written on top of them may. `writer`: as in Foundation.
-  bool by_station = false, above_volatile = false;
+  // survive a boot, and so nothing that is written on top of them may. `on_station`: some of them
+  // do. `writer`: as in Foundation.
+  bool by_station = false, above_volatile = false, on_station = false;
   std::string writer{};
 };
 
@@ -96,6 +97,7 @@ struct Greeting {
   WritePlan plan = Destination::server_volatile;
   std::string station;  // its name as the store knows it
   Foundation foundation;
+  bool on_station = false;  // as in SessionRecord
 };
 
 // A live session as its station's own store is told of it.

@@ -155,7 +155,8 @@ void StoreImpl::restore_agreement(const LiveSession& session) {
   const auto& layers = session.layers;
   const bool is_above =
       !layers.empty() && layers.back().kind == "pass" && surviving(layers) + 1 < layers.size();
-  agreement_.set(Upstream::Terms{session.record.writes, is_above, session.record.writer});
+  agreement_.set(Upstream::Terms{session.record.writes, is_above, has_own_layers(session),
+                                 session.record.writer});
   agreement_.expect(session.record);
   // Else it is done when the server is back, if it will have the session.
   if (session.disk->stack().version->backing().trouble().empty()) agreement_.restore();
@@ -289,6 +290,13 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
       version = rest->version;
       layers = catalogue_.session_layers(rest->id);
       record.writer = rest->writer;
+      record.on_station = rest->on_station;
+      if (rest->on_station && !name.session)
+        throw Error(EBUSY, "what is kept for station " + quote(station) +
+                               " lies on layers at the station itself, which a plain client does "
+                               "not have; attach it there, or drop what is kept with: plydisk "
+                               "session end " +
+                               rest->id + " --discard");
     }
   }
   record.station = station;
@@ -420,13 +428,14 @@ Greeting StoreImpl::greet(const ExportName& name, const Peer& peer,
   const auto [record, station, image, plan] = receive(name, peer);
   if (record) require_secret(*record, name, introduction);
   if (introduction.writes) require_may_choose(station, plan, *introduction.writes);
-  Greeting greeting{image, image.published, plan, station, {image.writer, "", ""}};
+  Greeting greeting{image, image.published, plan, station, {image.writer, "", ""}, false};
   std::string own;
   if (!station.empty()) {
     // Layers that wait for the station lie on the version on which they were made.
     if (const auto session = catalogue_.session_of(station, image.name)) {
       own = session->id;
       greeting.version = session->version;
+      greeting.on_station = session->on_station;
       greeting.foundation = foundation_of(*session, catalogue_.session_layers(own));
     }
     const std::lock_guard lock(mutex_);

@@ -174,6 +174,7 @@ class StoreImpl final : public Store {
   void require_may_carry(const LiveSession& session, Destination destination) const;
   void carry_to_server(LiveSession& session, const Progress& progress, RedirectResult& result);
   void tell_upstream(LiveSession& session, Destination destination);
+  static bool has_own_layers(const LiveSession& session);
   void bring_back(const LiveSession& session);
   bool is_carried(const LiveSession& session);
   double redirect_to_pass(LiveSession& session, Destination destination);

@@ -140,8 +140,10 @@ void StoreImpl::save(LiveSession& session) {
   if (is_station() && passes(session.record.writes)) session.record.has_passed = true;
   // What goes to a station's own destinations is not written here.
   if (!is_station() && !is_at_client(session.record.writes) && !session.layers.empty() &&
-      what_is_written_survives(session.record.writes, session.layers))
+      what_is_written_survives(session.record.writes, session.layers)) {
     session.record.writer = session.writer;
+    session.record.on_station |= session.on_station;
+  }
   catalogue_.save_session(session.record, session.layers, session.news);
   session.news.clear();
   session.saved = true;

@@ -18,6 +18,7 @@ class Upstream {
   struct Terms {
     Destination writes;   // where the session's writes go from now on
     bool above_volatile;  // on top of layers here that do not survive a boot, so nor may they
+    bool on_station;      // on top of layers here that do
     std::string writer;   // as in Foundation
   };
   // `carry`: the server brings what it has of the session down into that destination, so that it

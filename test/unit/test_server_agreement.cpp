@@ -18,12 +18,9 @@ class Server : public Upstream {
   void redirect(const Terms& terms, bool) override {
     ++asked;
     if (fails_before != 0) throw Error(fails_before, "refused");
-    state = {terms.writes,
-             is_persistent(terms.writes) && !terms.above_volatile,
-             false,
-             true,
-             terms.writer,
-             {}};
+    state = {terms.writes, is_persistent(terms.writes) && !terms.above_volatile,
+             false,        true,
+             terms.writer, {}};
     if (std::exchange(loses_answer, false)) throw Error(ESHUTDOWN, "the answer was lost");
   }
   SessionState session_state() override { return state; }
@@ -48,7 +45,7 @@ struct AgreementFixture {
 
 TEST_CASE_FIXTURE(AgreementFixture,
                   "a server that has forgotten what was agreed on is told again") {
-  tell({Destination::server_persistent, false, "me"});
+  tell({Destination::server_persistent, false, false, "me"});
   server->forget();
   agreement.restore();
   CHECK(server->state.writes == Destination::server_persistent);
@@ -62,7 +59,7 @@ TEST_CASE_FIXTURE(AgreementFixture,
 }
 
 TEST_CASE_FIXTURE(AgreementFixture, "what lies on volatile layers is not taken for persistent") {
-  tell({Destination::server_persistent, true, "me"});
+  tell({Destination::server_persistent, true, false, "me"});
   CHECK_FALSE(server->state.survives);
   server->state.survives = true;
   agreement.restore();
@@ -70,17 +67,19 @@ TEST_CASE_FIXTURE(AgreementFixture, "what lies on volatile layers is not taken f
 }
 
 TEST_CASE_FIXTURE(AgreementFixture, "what was refused, or may have been, is not agreed on") {
-  tell({Destination::server_volatile, false, "me"});
+  tell({Destination::server_volatile, false, false, "me"});
   SUBCASE("refused") {
     server->fails_before = EACCES;
-    CHECK(error_of([&] { tell({Destination::server_persistent, false, "me"}); }).code() == EACCES);
+    CHECK(error_of([&] {
+            tell({Destination::server_persistent, false, false, "me"});
+          }).code() == EACCES);
     server->fails_before = 0;
     agreement.restore();
   }
   SUBCASE("done, and the answer was lost") {
     server->loses_answer = true;
     CHECK(error_of([&] {
-            tell({Destination::server_persistent, false, "me"});
+            tell({Destination::server_persistent, false, false, "me"});
           }).code() == ESHUTDOWN);
   }
   CHECK(server->state.writes == Destination::server_volatile);
@@ -88,19 +87,19 @@ TEST_CASE_FIXTURE(AgreementFixture, "what was refused, or may have been, is not 
 
 TEST_CASE_FIXTURE(AgreementFixture, "a server that does not know the session yet is asked again") {
   server->fails_before = ENOENT;
-  agreement.tell({Destination::server_persistent, false, "me"}, false,
+  agreement.tell({Destination::server_persistent, false, false, "me"}, false,
                  [&] { server->fails_before = 0; });
   CHECK(server->state.writes == Destination::server_persistent);
 }
 
 TEST_CASE_FIXTURE(AgreementFixture, "without a session nothing is told") {
   agreement.restore();
-  tell({Destination::server_persistent, false, "me"});
+  tell({Destination::server_persistent, false, false, "me"});
   agreement.set(std::nullopt);
   server->forget();
   agreement.restore();
   CHECK(server->state.writes == Destination::server_volatile);
   ServerAgreement none(nullptr);
-  none.set(Terms{Destination::server_persistent, false, "me"});
+  none.set(Terms{Destination::server_persistent, false, false, "me"});
   none.restore();
 }
