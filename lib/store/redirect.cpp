@@ -266,6 +266,7 @@ bool StoreImpl::move_on(LiveSession& session, const Layer* full) {
   const std::lock_guard change(session.change_mutex);
   if (session.ended) return false;
   const Stack stack = session.disk->stack();
+  use_reserve_if_full();
   // Another request has seen to it.
   if (stack.layers.empty() || stack.layers.front().get() != full) return true;
   const Destination from = session.record.writes;
@@ -300,6 +301,7 @@ RedirectResult StoreImpl::redirect(const std::string& name, const WritePlan& pla
   const Destination destination = plan.first();
   if (!options.by_station) require_possible(destination);
   if (options_.upstream) ask_whether_allowed(plan);
+  use_reserve_if_full();
   const SessionPtr session = live_session(name);
   if (!session)
     throw Error(EINVAL, "session " + quote(name) +

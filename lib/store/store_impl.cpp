@@ -18,9 +18,18 @@ constexpr std::chrono::milliseconds maintenance_period{500};
 constexpr std::chrono::seconds unused_version_kept{60};
 constexpr std::size_t many_removed_layers = 100;
 constexpr const char* lock_name = "lock";
+constexpr const char* reserve_name = "reserve";
+constexpr std::uint64_t largest_reserve = 4 << 20;  // bytes
+constexpr std::uint64_t little_space = 1 << 20;     // bytes
 
 void require_named(const std::filesystem::path& directory) {
   if (directory.empty()) throw Error(EINVAL, "the name of the store's folder is empty");
+}
+
+void release_reserve_if_full(const std::filesystem::path& store) noexcept {
+  std::error_code error;
+  if (std::filesystem::space(store, error).available > little_space || error) return;
+  std::filesystem::remove(store / reserve_name, error);
 }
 
 }  // namespace
@@ -66,6 +75,7 @@ StoreImpl::StoreImpl(const std::filesystem::path& directory, const StoreOptions&
   remove_orphans();
   end_sessions_of_earlier_boots();
   if (!options_.serve) return;
+  keep_reserve();
   for (const auto& session : catalogue_.sessions())
     if (session.ended == 0)
       waiting_.try_emplace(session.id, LiveSession::Clock::now() + grace(session));
@@ -73,6 +83,26 @@ StoreImpl::StoreImpl(const std::filesystem::path& directory, const StoreOptions&
 }
 
 StoreImpl::~StoreImpl() { stop(); }
+
+// A station's layers may fill the file system that its catalogue lies on. Some of it is kept for
+// writing down what happens then, and for the index of what goes on to the server.
+void StoreImpl::keep_reserve() noexcept {
+  if (!is_station() || !options_.keeps_files) return;
+  try {
+    const auto path = directory_ / reserve_name;
+    if (std::filesystem::exists(path)) return;
+    const auto available = std::filesystem::space(directory_).available;
+    const File file = File::open(path, O_RDWR | O_CREAT | O_EXCL);
+    const std::vector<char> some(std::min<std::uint64_t>(largest_reserve, available / 8));
+    file.write(some.data(), some.size(), 0);
+  } catch (const std::exception&) {
+    // Then there is none.
+  }
+}
+
+void StoreImpl::use_reserve_if_full() noexcept {
+  release_reserve_if_full(directory_);
+}
 
 void StoreImpl::stop() {
   std::vector<SessionPtr> live;
@@ -136,6 +166,8 @@ UniqueFd StoreImpl::take_lock(const std::filesystem::path& directory) {
   if (::ftruncate(fd.get(), 0) != 0 ||
       ::pwrite(fd.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size()))
     throw_errno("cannot write to the store " + directory.string());
+  // The catalogue needs some room to be opened.
+  release_reserve_if_full(directory);
   return fd;
 }
 

@@ -60,6 +60,8 @@ class StoreImpl final : public Store {
   static UniqueFd take_lock(const std::filesystem::path& directory);
   void remove_orphans();
   void end_sessions_of_earlier_boots();
+  void keep_reserve() noexcept;
+  void use_reserve_if_full() noexcept;
   // Whether a session of the catalogue, which no one serves, cannot be resumed any more.
   bool is_over(const SessionRecord& record);
   void maintain();

@@ -40,7 +40,10 @@ std::filesystem::path StoreImpl::layer_folder(const std::string& uuid) const {
 }
 
 std::filesystem::path StoreImpl::folder_for(const LayerRecord& record) const {
-  const bool in_memory = is_station() && record.destination == Destination::client_ram;
+  // What says that writes went on to the server is small, and the disk may be full.
+  const bool in_memory = is_station() && !options_.memory.empty() &&
+                         (record.destination == Destination::client_ram ||
+                          (record.kind == "pass" && !is_persistent(record.destination)));
   return (in_memory ? options_.memory : directory_ / "layers") / record.uuid;
 }
 
@@ -236,6 +239,7 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
     session->finishing = true;
   }
   session->ended = true;
+  use_reserve_if_full();
   session->disk->shut(reason);
   const bool was_direct = passes(session->record.writes);
   std::vector<std::shared_ptr<Layer>> opened = session->disk->stack().layers;  // newest first
