@@ -325,7 +325,7 @@ void Layer::zero_locked(std::uint64_t first_sector, std::uint64_t sectors) {
       entry.zero[w].fetch_or(before.valid.word[w] & set.word[w], std::memory_order_release);
     dirty_.mark(chunk);
   });
-  data_->file().punch(first_sector * sector_size, sectors * sector_size);
+  punch(first_sector, sectors);
   for_each_chunk(first_sector, sectors, [&](std::uint64_t chunk, const SectorSet& set) {
     ChunkEntry& entry = map_->ensure(chunk);
     for (unsigned w = 0; w < 2; ++w) {
@@ -335,6 +335,26 @@ void Layer::zero_locked(std::uint64_t first_sector, std::uint64_t sectors) {
     // Again: a flush may have taken the first mark, with the state as it was before these bits.
     dirty_.mark(chunk);
   });
+}
+
+// A file gives back whole pages alone: so with sectors that were a page's last data goes the page.
+// Called with the chunks' locks, which nobody else who writes to these pages can have.
+void Layer::punch(std::uint64_t first_sector, std::uint64_t sectors) {
+  constexpr std::uint64_t page_sectors = 4096 / sector_size;
+  const auto has_none = [this](std::uint64_t from, std::uint64_t to) {
+    bool none = true;
+    for_each_chunk(from, to - from, [&](std::uint64_t chunk, const SectorSet& set) {
+      none = none && (find(chunk).data() & set).empty();
+    });
+    return none;
+  };
+  std::uint64_t begin = first_sector, end = first_sector + sectors;
+  const std::uint64_t page = begin / page_sectors * page_sectors;
+  const std::uint64_t page_end = std::min((end + page_sectors - 1) / page_sectors * page_sectors,
+                                          identity_.disk_size / sector_size);
+  if (page < begin && has_none(page, begin)) begin = page;
+  if (end < page_end && has_none(end, page_end)) end = page_end;
+  data_->file().punch(begin * sector_size, (end - begin) * sector_size);
 }
 
 void Layer::import_state(std::uint64_t chunk, const SectorSet& zeros, const SectorSet& pass) {

@@ -149,6 +149,7 @@ class Layer {
   void require_room(std::uint64_t first_sector, std::uint64_t sectors);
   void ensure_entries(std::uint64_t first_sector, std::uint64_t sectors);
   void zero_slice(std::uint64_t first_sector, std::uint64_t sectors);
+  void punch(std::uint64_t first_sector, std::uint64_t sectors);
   void zero_locked(std::uint64_t first_sector, std::uint64_t sectors);
   std::optional<std::vector<PendingRecord>> small_records(const std::vector<ChunkChange>& changes);
   void flush_round(bool drop_pending);

@@ -123,6 +123,19 @@ TEST_CASE_FIXTURE(LayerFixture, "a record never wins over data that was flushed 
   CHECK(get(*open_after_reboot(), 512, 512) == std::vector<char>(512, 'b'));
 }
 
+TEST_CASE_FIXTURE(LayerFixture, "what is zeroed in small pieces is given back, and nothing else") {
+  const auto layer = create();
+  put(*layer, 0, std::vector<char>(chunk_size, 'a'));
+  const std::uint64_t before = allocated_in(folder() / Layer::data_name);
+  for (std::uint64_t offset = 512; offset < chunk_size - 4096; offset += 512)
+    layer->zero(offset, 512);
+  // The first page has a sector left, and the last one all.
+  CHECK(allocated_in(folder() / Layer::data_name) == before - chunk_size + 8192);
+  CHECK(get(*layer, 0, 512) == std::vector<char>(512, 'a'));
+  CHECK(get(*layer, chunk_size - 4096, 4096) == std::vector<char>(4096, 'a'));
+  CHECK(get(*layer, 512, chunk_size - 4608) == std::vector<char>(chunk_size - 4608, 0));
+}
+
 TEST_CASE_FIXTURE(LayerFixture, "zero and write again between two flushes is synced") {
   {
     const auto layer = create();
