@@ -111,13 +111,6 @@ class StoreImpl final : public Store {
   SessionPtr resume(const SessionRecord& record);
   SessionPtr start(const ImageRecord& image, unsigned version, const std::string& station,
                    const WritePlan& plan, const ExportName& name, const Peer& peer);
-  bool has_passed(const LiveSession& session);
-  bool is_written_pass_layer(const LayerRecord& layer);
-  void restore_agreement(const LiveSession& session);
-  void take_foundation(LiveSession& session, const std::optional<SessionRecord>& rest);
-  void note_foundation(LiveSession& session);
-  void end_leftover();
-  Foundation foundation_of(const SessionRecord& session, const std::vector<LayerRecord>& layers);
   // `goes_on`: it is the session that it was.
   SessionPtr make_live(SessionRecord record, std::vector<LayerRecord> layers, bool goes_on);
   static void require_same_peer(const LiveSession& session, const Peer& peer);
@@ -125,6 +118,15 @@ class StoreImpl final : public Store {
   bool join(const SessionPtr& session, const ExportName& name, const Peer& peer);
   void take_token(LiveSession& session, const std::string& token);
   void leave(const SessionPtr& session) noexcept;
+
+  // store_foundation.cpp
+  bool has_passed(const LiveSession& session);
+  bool is_written_pass_layer(const LayerRecord& layer);
+  void restore_agreement(const LiveSession& session);
+  void take_foundation(LiveSession& session, const std::optional<SessionRecord>& rest);
+  void note_foundation(LiveSession& session);
+  void end_leftover();
+  Foundation foundation_of(const SessionRecord& session, const std::vector<LayerRecord>& layers);
 
   // store_sessions.cpp
   bool is_station() const noexcept { return catalogue_.role() == StoreRole::station; }

@@ -1,0 +1,104 @@
+// What a station's layers lie on: the server's, which others may change.
+#include <algorithm>
+
+#include "base/error.hpp"
+#include "store/store_impl.hpp"
+
+namespace plydisk {
+
+// Whether a station's session has, as far as is known here, written to its server.
+bool StoreImpl::has_passed(const LiveSession& session) {
+  if (!is_station()) return false;
+  if (session.layers.empty()) return passes(session.record.writes);
+  // One at the bottom stands for all that was passed before there were layers.
+  if (!is_at_client(session.layers.front().destination)) return true;
+  return std::ranges::any_of(session.layers, [this](const LayerRecord& layer) {
+    return layer.kind == "mixed" || is_written_pass_layer(layer);
+  });
+}
+
+bool StoreImpl::is_written_pass_layer(const LayerRecord& layer) {
+  return layer.kind == "pass" && !open_layer(layer, nullptr)->empty();
+}
+
+// What the server was told of a session that goes on.
+void StoreImpl::restore_agreement(const LiveSession& session) {
+  const auto& layers = session.layers;
+  const bool is_above =
+      !layers.empty() && layers.back().kind == "pass" && surviving(layers) + 1 < layers.size();
+  agreement_.set(Upstream::Terms{session.record.writes, is_above, has_own_layers(session),
+                                 session.record.writer});
+  agreement_.expect(session.record);
+  // Else it is done when the server is back, if it will have the session.
+  if (session.disk->stack().version->backing().trouble().empty()) agreement_.restore();
+}
+
+// At a station whose session begins: what an earlier one of this boot has left at the server, which
+// was not told of its end, is not to come back without the layers that lay on it.
+void StoreImpl::end_leftover() {
+  if (!options_.upstream) return;
+  try {
+    if (options_.upstream->session_state().is_attached) options_.upstream->end_session();
+  } catch (const Error&) {
+    // It knows none; or it is away, which is told by who connects.
+  }
+}
+
+// At a station whose session begins: what an earlier one has left here must fit what is there.
+void StoreImpl::take_foundation(LiveSession& session, const std::optional<SessionRecord>& rest) {
+  if (!options_.upstream) return;
+  const Upstream::SessionState state = options_.upstream->session_state();
+  session.record.foundation = state.foundation;
+  if (rest && state.has_volatile)
+    throw Error(EBUSY, "the server has volatile writes of station " +
+                           quote(session.record.station) +
+                           " that were made without its layers here; end their session there with: "
+                           "plydisk session end " +
+                           session.record.image + "@" + session.record.station);
+  const auto has_passed = [&] {
+    const Stack stack = session.disk->stack();
+    for (std::size_t i = 0; i < session.layers.size(); ++i)
+      if (session.layers[i].kind == "mixed" ||
+          (session.layers[i].kind == "pass" && !stack.layers[stack.layers.size() - 1 - i]->empty()))
+        return true;
+    return false;
+  };
+  if (rest && (compare(*rest, state.foundation) != Fit::fits ||
+               (lacks_all(*rest, state.foundation) && has_passed())))
+    throw Error(EUCLEAN, "what the server has for station " + quote(session.record.station) +
+                             " was changed since its layers here were made; attach anew");
+  agreement_.expect(session.record);
+}
+
+// Whether the layers that a station has kept fit what the server has.
+Fit StoreImpl::fit(const SessionRecord& rest, const Foundation& now) {
+  const Fit result = compare(rest, now);
+  if (result != Fit::fits || !lacks_all(rest, now)) return result;
+  const auto layers = catalogue_.session_layers(rest.id);
+  const auto kept = layers.begin() + static_cast<std::ptrdiff_t>(surviving(layers));
+  const bool has_passed = std::any_of(layers.begin(), kept, [this](const LayerRecord& layer) {
+    return layer.kind == "mixed" || is_written_pass_layer(layer);
+  });
+  return has_passed ? Fit::differs : Fit::fits;
+}
+
+// When the session's writes have gone to the server and go elsewhere now: what lies there is known.
+void StoreImpl::note_foundation(LiveSession& session) {
+  if (!options_.upstream) return;
+  session.record.foundation = options_.upstream->session_state().foundation;
+  agreement_.expect(session.record);
+  if (session.begun) save(session);
+}
+
+// At a server: what the layers that a station has itself lie on.
+Foundation StoreImpl::foundation_of(const SessionRecord& session,
+                                    const std::vector<LayerRecord>& layers) {
+  Foundation foundation;
+  foundation.image_writer = catalogue_.image(session.image).writer;
+  if (surviving(layers) == 0) return foundation;
+  foundation.session = session.id;
+  foundation.writer = session.writer;
+  return foundation;
+}
+
+}  // namespace plydisk
