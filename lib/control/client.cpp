@@ -43,9 +43,10 @@ json ControlClient::call(const std::string& method, const json& params, const Pr
   std::string line;
   for (;;) {
     if (channel_.read_line(line) != LineChannel::Got::line)
-      throw Error(ECONNRESET,
-                  "the server went away before it answered: see with \"plydisk status\" "
-                  "whether it is back, and what it did");
+      throw Error(
+          ECONNRESET,
+          "what serves this store went away before it answered: see with \"plydisk status\" "
+          "whether it is back, and what it did");
     const json message = json::parse(line, nullptr, /*allow_exceptions=*/false);
     try {
       if (message.value("method", "") == "progress") {

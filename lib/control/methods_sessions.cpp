@@ -44,8 +44,9 @@ json redirect_at_station(ControlService& service, const Params& params) {
       station_limit);
   if (answer.contains("error")) {
     const json& error = answer["error"];
-    throw Error(error.value("/data/errno"_json_pointer, EIO),
-                "station " + quote(session.record.station) + ": " + error.value("message", ""));
+    throw Error(
+        error.value("/data/errno"_json_pointer, EIO),
+        "station " + quote(session.record.station) + " says: " + error.value("message", ""));
   }
   json result = answer.value("result", json::object());
   result["session"] = session.record.id;

@@ -48,10 +48,14 @@ class Deadline {
   std::thread timer_;  // the last: it uses the others
 };
 
+[[noreturn]] void throw_lost() {
+  throw Error(ESHUTDOWN, "the server went away before it answered; try again when it is back");
+}
+
 std::string read_text(NbdConnection& connection, std::uint64_t offset) {
   std::vector<char> text(longest_message);
   const int error = connection.read(text.data(), text.size(), offset);
-  if (error == NbdConnection::lost) throw Error(ESHUTDOWN, "the server went away");
+  if (error == NbdConnection::lost) throw_lost();
   if (error != 0) throw_errno(error, "the server's control connection");
   return {text.data(), ::strnlen(text.data(), text.size())};
 }
@@ -87,7 +91,7 @@ std::string ServerLink::exchange(const Connection& connection, const std::string
   std::vector<std::byte> bytes(request.size() + 1);
   std::memcpy(bytes.data(), request.data(), request.size());
   const int error = connection->write({0, bytes.size(), bytes.data(), false});
-  if (error == NbdConnection::lost) throw Error(ESHUTDOWN, "the server went away");
+  if (error == NbdConnection::lost) throw_lost();
   if (error != 0) throw_errno(error, "the server's control connection");
   return read_text(*connection, 0);
 }

@@ -165,6 +165,7 @@ StoreImpl::SessionPtr StoreImpl::resume(const SessionRecord& record) {
   auto session = make_live(record, catalogue_.session_layers(record.id), true);
   session->saved = true;
   session->writer = record.writer.empty() ? random_hex(8) : record.writer;
+  session->is_attached = !record.token.empty();
   if (is_station()) restore_agreement(*session);
   session->news.push_back({std::time(nullptr), "resumed", ""});
   begin_writing(*session);
@@ -346,6 +347,7 @@ Greeting StoreImpl::greet(const ExportName& name, const Peer& peer,
     const std::lock_guard lock(mutex_);
     if (const auto session = find_live(station, image.name)) own = session->record.id;
   }
+  check_backing(image);
   const WritePlan& writes = introduction.writes ? *introduction.writes : plan;
   require_image_free(image, writes.first(), own);
   if (name.version) greeting.version = *name.version;

@@ -37,6 +37,10 @@ redirect_disk() { plydisk redirect "$disk_socket" "$@" > /dev/null 2> "$work/red
 disk_field() { plydisk status "$disk_socket" --json | json_value "it['$1']"; }
 disk_folder() { printf '%s/*' "$PLYDISK_RUN" | xargs -I{} sh -c 'echo {}'; }
 has_supervisor() { [[ $(disk_field state) == attached ]]; }
+end_engine() { kill -KILL "$(< "$(disk_folder)/engine.pid")"; }
+# was_back TIMES: whether the disk was served again more often than this.
+times_back() { grep -c 'is served again' "$(disk_folder)/log" || true; }
+was_back() { (($(times_back) > $1)); }
 no_engine() { ! pgrep -f "unix $disk_socket" > /dev/null; }
 
 force_detach() {
