@@ -248,6 +248,10 @@ void prepare_store(const AttachedDisk& disk, const Origin& origin, const AttachO
   options.nbd.session = disk.token;
   const auto store = Store::open(disk.store, options);
   Catalogue& catalogue = store->catalogue();
+  // One that could not be ended, as its disk was detached: what it had in memory is gone.
+  if (const auto session = catalogue.session_of(disk.station, disk.image);
+      session && session->ended == 0)
+    store->end_session(session->id, false);
   if (const auto known = catalogue.find_image(disk.image)) {
     const std::uint64_t size = open_nbd_backing(origin.uri, options.nbd)->size();
     reuse_store(*store, *known, disk, origin, given, size);
@@ -268,6 +272,18 @@ void prepare_store(const AttachedDisk& disk, const Origin& origin, const AttachO
   }
   catalogue.change_station(
       disk.station, [&](StationRecord& station) { station.writes = WritePlan(disk.writes); });
+}
+
+// The server has begun a session for a disk that has not come about. One in which something was
+// written, as by the machine's firmware, waits for the next attempt.
+void leave_server(const AttachedDisk& disk) noexcept {
+  if (disk.control.empty()) return;
+  try {
+    ServerLink server(disk.control);
+    if (!server.session_state().has_volatile) server.end_session();
+  } catch (const std::exception&) {
+    // It knows none, or ends it by itself in time.
+  }
 }
 
 void supervise(const AttachedDisk& disk, bool resume, const std::function<void()>& ready) {
@@ -467,7 +483,10 @@ AttachedDisk attach(const AttachOptions& options,
       });
     } catch (...) {
       // What a disk that was used needs is left for the next attach, which goes on with it.
-      if (!is_there) abandon_disk(disk);
+      if (!is_there) {
+        abandon_disk(disk);
+        leave_server(disk);
+      }
       throw;
     }
     return disk;

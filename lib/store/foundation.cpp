@@ -38,12 +38,15 @@ Fit compare(const SessionRecord& left, const Foundation& now) {
   const bool layers_fit =
       (now.session == then.session && now.writer == then.writer) ||
       (is_own(now.writer) && (then.session.empty() || now.session == then.session)) ||
-      (is_own(now.image_writer) && now.session.empty());
+      (is_own(now.image_writer) && now.session.empty() && then.session.empty() &&
+       then.writer.empty());
   return image_fits && layers_fit ? Fit::fits : Fit::differs;
 }
 
-bool lacks_all(const SessionRecord& left, const Foundation& now) {
-  return now.session.empty() && (left.writer.empty() || now.image_writer != left.writer);
+bool may_hold(const Foundation& now, const SessionRecord& left, Destination destination) {
+  if (destination == Destination::direct)
+    return !left.writer.empty() && now.image_writer == left.writer;
+  return !now.session.empty();
 }
 
 }  // namespace plydisk

@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "store/destination.hpp"
+
 namespace plydisk {
 
 struct SessionRecord;
@@ -28,7 +30,7 @@ enum class Fit {
   differs,
 };
 Fit compare(const SessionRecord& left, const Foundation& now);
-// Whether nothing is there that the session could have written.
-bool lacks_all(const SessionRecord& left, const Foundation& now);
+// Whether there can be what the session has written to this destination of the server's.
+bool may_hold(const Foundation& now, const SessionRecord& left, Destination destination);
 
 }  // namespace plydisk

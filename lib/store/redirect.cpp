@@ -83,12 +83,23 @@ void StoreImpl::tell_upstream(LiveSession& session, Destination destination) {
   if (!options_.upstream) return;
   const bool above_volatile = surviving(session.layers) < session.layers.size();
   agreement_.tell({destination, above_volatile, has_own_layers(session), session.record.writer},
-                  false, [&] { bring_back(session); });
+                  false, [&] {
+                    // Who goes away from the server does not wait for it.
+                    if (is_at_client(destination)) throw Error(ESHUTDOWN, "it has begun anew");
+                    bring_back(session);
+                  });
 }
 
 bool StoreImpl::has_own_layers(const LiveSession& session) {
-  return std::ranges::any_of(session.layers,
-                             [](const LayerRecord& layer) { return layer.kind != "pass"; });
+  return std::ranges::any_of(session.layers, [](const LayerRecord& layer) {
+    return layer.kind != "pass" && is_persistent(layer.destination);
+  });
+}
+
+// Whether something was written where writes go now.
+bool StoreImpl::has_written(const LiveSession& session) {
+  const Stack stack = session.disk->stack();
+  return session.begun && (stack.layers.empty() || !stack.layers.front()->empty());
 }
 
 // The server has started anew, and this disk has not been back yet: a request brings it there.
@@ -209,6 +220,9 @@ double StoreImpl::redirect_to_pass(LiveSession& session, Destination destination
 double StoreImpl::redirect_to_layer(LiveSession& session, Destination destination) {
   double pause = 0;
   const bool has_passed = is_station() && passes(session.record.writes);
+  // Known now in any case; exactly, once the server has been asked.
+  if (session.record.writes == Destination::server_persistent && has_written(session))
+    session.record.foundation.writer = session.record.writer;
   if (session.begun)
     pause = push_layer(session, destination);
   else
@@ -241,7 +255,10 @@ bool StoreImpl::follow_station(LiveSession& session, const RedirectOptions& opti
     return true;
   }
   require_may_choose(session.record.station, session.record.plan, result.to);
-  if (options.above_volatile && surviving(session.layers) == session.layers.size()) {
+  const bool has_marker = std::ranges::any_of(session.layers, [](const LayerRecord& layer) {
+    return is_at_client(layer.destination) && !is_persistent(layer.destination);
+  });
+  if (options.above_volatile && !has_marker) {
     push_marker(session, Destination::client_ram);
     // What takes the writes must be on top of it at once.
     session.begun = true;
@@ -276,6 +293,8 @@ bool StoreImpl::move_on(LiveSession& session, const Layer* full) {
     const std::size_t news = session.news.size();
     try {
       require_possible(step->destination);
+      if (!is_station() && session.on_station && !is_persistent(step->destination))
+        throw Error(EINVAL, "the station has persistent layers below, and takes this for such");
       if (step->destination == Destination::direct && !is_station())
         throw Error(EINVAL, "an image is only written directly by a redirection of its own");
       session.news.push_back(
@@ -320,6 +339,7 @@ RedirectResult StoreImpl::redirect(const std::string& name, const WritePlan& pla
   // What a server's plan says of its station is the administrator's.
   if (!options.by_station) session->record.plan = plan;
   const std::string old_writer = session->writer;
+  const bool was_on_station = session->on_station;
   if (!options.writer.empty()) session->writer = options.writer;
   if (options.by_station) session->on_station = options.on_station;
   try {
@@ -327,6 +347,7 @@ RedirectResult StoreImpl::redirect(const std::string& name, const WritePlan& pla
   } catch (const Error& error) {
     const Destination now = session->record.writes;
     session->writer = old_writer;
+    session->on_station = was_on_station;
     if (now == result.from) {
       session->record.plan = old_plan;
       session->news.resize(std::min(news, session->news.size()));
@@ -362,9 +383,11 @@ void StoreImpl::require_may_carry(const LiveSession& session, Destination destin
 }
 
 // Whether the server has taken over what was to be carried to it. False if it can't be asked.
-bool StoreImpl::is_carried(const LiveSession& session) {
+bool StoreImpl::is_carried(const std::string& name) {
   try {
-    return compare(session.record, options_.upstream->session_state().foundation) == Fit::carried;
+    const Upstream::SessionState state = options_.upstream->session_state();
+    return !state.has_volatile &&
+           (state.foundation.writer == name || state.foundation.image_writer == name);
   } catch (const std::exception&) {
     return false;
   }
@@ -385,20 +408,35 @@ void StoreImpl::carry_to_server(LiveSession& session, const Progress& progress,
         {std::time(nullptr), "carried", std::to_string(result.carried) + " bytes"});
   }
   start_direct(session);
-  if (session.record.carrying.empty()) session.record.carrying = random_hex(8);
-  agreement_.expect(session.record);
-  if (session.begun) save(session);
+  const std::string name =
+      session.record.carrying.empty() ? random_hex(8) : session.record.carrying;
+  // Without layers here there is nothing that the next session would have to drop.
+  if (session.begun && !session.layers.empty()) {
+    session.record.carrying = name;
+    agreement_.expect(session.record);
+    save(session);
+  }
   try {
     // What is carried lies on nothing that is left behind.
-    agreement_.tell({result.to, false, false, session.record.carrying}, true,
-                    [&] { bring_back(session); });
+    agreement_.tell({result.to, false, false, name}, true, [&] { bring_back(session); });
   } catch (const Error&) {
-    if (!is_carried(session)) throw;
-    agreement_.set(Upstream::Terms{result.to, false, false, session.record.carrying});
-    agreement_.restore();
+    if (!is_carried(name)) throw;
+    agreement_.expect(std::nullopt);
+    try {
+      agreement_.set(Upstream::Terms{result.to, false, false, name});
+      agreement_.restore();
+    } catch (const Error&) {
+      const bool is_above = surviving(session.layers) < session.layers.size();
+      agreement_.set(Upstream::Terms{session.record.writes, is_above, has_own_layers(session),
+                                     session.record.writer});
+      agreement_.expect(session.record);
+      throw;
+    }
   }
-  const std::string name = std::exchange(session.record.carrying, "");
+  session.record.carrying.clear();
   session.record.writer = name;
+  // There are no layers left at the server then.
+  if (result.to == Destination::direct) session.record.foundation = {name, "", ""};
   session.record.writes = result.to;
   try {
     session.begun ? drop_all_layers(session) : publish(session);

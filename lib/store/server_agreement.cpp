@@ -23,6 +23,11 @@ void ServerAgreement::tell(const Terms& terms, bool carry,
       bring_back();
       upstream_->redirect(terms, carry);
     }
+    if (terms.on_station && !terms.above_volatile && is_persistent(terms.writes) &&
+        !is_at_client(terms.writes) && !upstream_->session_state().survives)
+      throw Error(EBUSY,
+                  "the server has writes of this session that do not survive, and these would lie "
+                  "on them; --carry keeps all");
   } catch (...) {
     const std::lock_guard lock(mutex_);
     terms_ = old;

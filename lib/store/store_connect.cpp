@@ -166,9 +166,19 @@ StoreImpl::SessionPtr StoreImpl::resume(const SessionRecord& record) {
   session->saved = true;
   session->writer = record.writer.empty() ? random_hex(8) : record.writer;
   session->is_attached = !record.token.empty();
-  if (is_station()) restore_agreement(*session);
+  if (is_station()) {
+    try {
+      restore_agreement(*session);
+    } catch (const Error& error) {
+      if (error.code() != ESTALE) throw;
+      // It is served, so that all requests fail, rather than wait for an engine.
+      session->disk->shut(error.what());
+    }
+  }
   session->news.push_back({std::time(nullptr), "resumed", ""});
-  begin_writing(*session);
+  // What a station writes itself needs no layer here.
+  if (is_station() || !is_at_client(record.writes) || !session->layers.empty())
+    begin_writing(*session);
   const std::lock_guard lock(mutex_);
   waiting_.erase(record.id);
   live_[record.id] = session;
@@ -235,8 +245,8 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
     throw Error(EINVAL, "version " + std::to_string(version) + " of image " + quote(image.name) +
                             " has frozen layers, so there is nothing to write to directly");
   if (is_station()) {
-    tell_upstream(*session, writes);
     take_foundation(*session, rest);
+    tell_upstream(*session, writes);
   }
   // Now, so that what is wrong with the backing is told here, and not by the first write.
   if (passes(writes)) start_direct(*session);

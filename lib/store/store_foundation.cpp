@@ -55,31 +55,35 @@ void StoreImpl::take_foundation(LiveSession& session, const std::optional<Sessio
                            " that were made without its layers here; end their session there with: "
                            "plydisk session end " +
                            session.record.image + "@" + session.record.station);
-  const auto has_passed = [&] {
+  const auto lacks_some = [&] {
     const Stack stack = session.disk->stack();
     for (std::size_t i = 0; i < session.layers.size(); ++i)
-      if (session.layers[i].kind == "mixed" ||
-          (session.layers[i].kind == "pass" && !stack.layers[stack.layers.size() - 1 - i]->empty()))
+      if (!stack.layers[stack.layers.size() - 1 - i]->empty() &&
+          lacks(state.foundation, *rest, session.layers[i]))
         return true;
     return false;
   };
-  if (rest && (compare(*rest, state.foundation) != Fit::fits ||
-               (lacks_all(*rest, state.foundation) && has_passed())))
+  if (rest && (compare(*rest, state.foundation) != Fit::fits || lacks_some()))
     throw Error(EUCLEAN, "what the server has for station " + quote(session.record.station) +
                              " was changed since its layers here were made; attach anew");
   agreement_.expect(session.record);
 }
 
+// Whether the server can't have what this layer, if it is not empty, has passed on to it.
+bool StoreImpl::lacks(const Foundation& now, const SessionRecord& rest, const LayerRecord& layer) {
+  return layer.kind != "data" && !may_hold(now, rest, layer.destination);
+}
+
 // Whether the layers that a station has kept fit what the server has.
 Fit StoreImpl::fit(const SessionRecord& rest, const Foundation& now) {
   const Fit result = compare(rest, now);
-  if (result != Fit::fits || !lacks_all(rest, now)) return result;
+  if (result != Fit::fits) return result;
   const auto layers = catalogue_.session_layers(rest.id);
   const auto kept = layers.begin() + static_cast<std::ptrdiff_t>(surviving(layers));
-  const bool has_passed = std::any_of(layers.begin(), kept, [this](const LayerRecord& layer) {
-    return layer.kind == "mixed" || is_written_pass_layer(layer);
+  const bool lacks_some = std::any_of(layers.begin(), kept, [&](const LayerRecord& layer) {
+    return lacks(now, rest, layer) && (layer.kind == "mixed" || is_written_pass_layer(layer));
   });
-  return has_passed ? Fit::differs : Fit::fits;
+  return lacks_some ? Fit::differs : Fit::fits;
 }
 
 // When the session's writes have gone to the server and go elsewhere now: what lies there is known.

@@ -100,9 +100,7 @@ void StoreImpl::keep_reserve() noexcept {
   }
 }
 
-void StoreImpl::use_reserve_if_full() noexcept {
-  release_reserve_if_full(directory_);
-}
+void StoreImpl::use_reserve_if_full() noexcept { release_reserve_if_full(directory_); }
 
 void StoreImpl::stop() {
   std::vector<SessionPtr> live;

@@ -124,6 +124,7 @@ class StoreImpl final : public Store {
   bool is_written_pass_layer(const LayerRecord& layer);
   void restore_agreement(const LiveSession& session);
   void take_foundation(LiveSession& session, const std::optional<SessionRecord>& rest);
+  static bool lacks(const Foundation& now, const SessionRecord& rest, const LayerRecord& layer);
   void note_foundation(LiveSession& session);
   void end_leftover();
   Foundation foundation_of(const SessionRecord& session, const std::vector<LayerRecord>& layers);
@@ -179,8 +180,9 @@ class StoreImpl final : public Store {
   void carry_to_server(LiveSession& session, const Progress& progress, RedirectResult& result);
   void tell_upstream(LiveSession& session, Destination destination);
   static bool has_own_layers(const LiveSession& session);
+  static bool has_written(const LiveSession& session);
   void bring_back(const LiveSession& session);
-  bool is_carried(const LiveSession& session);
+  bool is_carried(const std::string& name);
   double redirect_to_pass(LiveSession& session, Destination destination);
   double redirect_to_layer(LiveSession& session, Destination destination);
   Destination destination_of_fold(const LiveSession& session, std::size_t first,

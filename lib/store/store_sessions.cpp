@@ -141,9 +141,9 @@ void StoreImpl::save(LiveSession& session) {
     session.record.peer = session.peer.empty() ? session.record.peer : session.peer;
   }
   if (is_station() && passes(session.record.writes)) session.record.has_passed = true;
-  // What goes to a station's own destinations is not written here.
-  if (!is_station() && !is_at_client(session.record.writes) && !session.layers.empty() &&
-      what_is_written_survives(session.record.writes, session.layers)) {
+  // What goes to a station's own destinations is not written here, nor what is dropped at the end.
+  if (!is_station() && !session.ended && !is_at_client(session.record.writes) &&
+      !session.layers.empty() && what_is_written_survives(session.record.writes, session.layers)) {
     session.record.writer = session.writer;
     session.record.on_station |= session.on_station;
   }
@@ -176,7 +176,11 @@ void StoreImpl::begin_locked(LiveSession& session) {
     start_direct(session);
     note_image_writer(session);
   }
-  if (stack.layers.empty() && direct) {
+  if (!is_station() && is_at_client(writes) && !stack.layers.empty()) {
+    // Nothing comes until the station says so, and then to a layer of its own.
+    save(session);
+    session.disk->change([](Stack&, bool& is_direct) { is_direct = false; });
+  } else if (stack.layers.empty() && direct) {
     save(session);
     session.disk->change([](Stack&, bool& is_direct) { is_direct = true; });
   } else if (!stack.layers.empty() && session.layers.back().destination == writes &&

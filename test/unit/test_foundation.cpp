@@ -31,12 +31,11 @@ TEST_CASE("layers fit what nobody else has changed since") {
   CHECK(compare(left(), {"", "s", "old"}) == Fit::fits);
   CHECK(compare(left(), {"", "s", "me"}) == Fit::fits);
   CHECK(compare(left(), {"me", "s", "old"}) == Fit::fits);
-  // Its own direct writes took the layers into the image.
-  CHECK(compare(left(), {"me", "", ""}) == Fit::fits);
   SessionRecord first = left();
   first.foundation = {};
   CHECK(compare(first, {}) == Fit::fits);
   CHECK(compare(first, {"", "s", "me"}) == Fit::fits);
+  CHECK(compare(first, {"me", "", ""}) == Fit::fits);
 }
 
 TEST_CASE("layers do not fit what somebody else has written, or discarded") {
@@ -45,11 +44,20 @@ TEST_CASE("layers do not fit what somebody else has written, or discarded") {
   CHECK(compare(left(), {"", "other", "me"}) == Fit::differs);
   CHECK(compare(left(), {"somebody", "s", "old"}) == Fit::differs);
   CHECK(compare(left(), {}) == Fit::differs);
+  // Its direct writes are no sign of what was there.
+  CHECK(compare(left(), {"me", "", ""}) == Fit::differs);
   SessionRecord first = left();
   first.foundation = {};
   CHECK(compare(first, {"", "s", "somebody"}) == Fit::differs);
   first.writer.clear();
   CHECK(compare(first, {"", "s", ""}) == Fit::differs);
+}
+
+TEST_CASE("what was passed on must be able to be there") {
+  CHECK(may_hold({"", "s", "me"}, left(), Destination::server_persistent));
+  CHECK_FALSE(may_hold({"me", "", ""}, left(), Destination::server_persistent));
+  CHECK(may_hold({"me", "", ""}, left(), Destination::direct));
+  CHECK_FALSE(may_hold({"", "s", "me"}, left(), Destination::direct));
 }
 
 TEST_CASE("what was carried is known by the name of the attempt") {

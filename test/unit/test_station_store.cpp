@@ -32,6 +32,7 @@ class FakeServer : public Upstream {
                    (terms.above_volatile ? " above volatile" : "") + (carry ? " carry" : ""));
     state.writes = terms.writes;
     state.writer = terms.writer;
+    state.survives = is_persistent(terms.writes) && !terms.above_volatile;
     if (carry && refuses_carry) throw Error(ENOSPC, "the server is full");
     // As if it were written to at once.
     if (is_persistent(terms.writes) && !is_at_client(terms.writes))
