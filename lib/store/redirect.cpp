@@ -4,7 +4,6 @@
 #include <ctime>
 
 #include "base/error.hpp"
-#include "base/uuid.hpp"
 #include "store/store_impl.hpp"
 
 namespace plydisk {
@@ -80,14 +79,17 @@ void StoreImpl::ask_whether_allowed(const WritePlan& plan) {
 
 // Tells the server, whose word counts, before anything is done here.
 void StoreImpl::tell_upstream(LiveSession& session, Destination destination) {
-  if (!options_.upstream) return;
-  const bool above_volatile = surviving(session.layers) < session.layers.size();
-  agreement_.tell({destination, above_volatile, has_own_layers(session), session.record.writer},
-                  false, [&] {
-                    // Who goes away from the server does not wait for it.
-                    if (is_at_client(destination)) throw Error(ESHUTDOWN, "it has begun anew");
-                    bring_back(session);
-                  });
+  agreement_.tell(terms_for(session, destination), false, [&] {
+    // Who goes away from the server does not wait for it.
+    if (is_at_client(destination)) throw Error(ESHUTDOWN, "it has begun anew");
+    bring_back(session);
+  });
+}
+
+// For what goes to this destination on top of the layers that there are.
+Upstream::Terms StoreImpl::terms_for(const LiveSession& session, Destination destination) {
+  return {destination, surviving(session.layers) < session.layers.size(), has_own_layers(session),
+          session.record.writer};
 }
 
 bool StoreImpl::has_own_layers(const LiveSession& session) {
@@ -363,90 +365,6 @@ RedirectResult StoreImpl::redirect(const std::string& name, const WritePlan& pla
     session->is_attached = true;
   }
   return result;
-}
-
-// What the server has that does not survive can't be brought to the station.
-void StoreImpl::require_may_carry(const LiveSession& session, Destination destination) const {
-  if (passes(destination)) return;
-  const auto& layers = session.layers;
-  const auto from = layers.begin() + static_cast<std::ptrdiff_t>(surviving(layers));
-  const bool is_at_server =
-      layers.empty() ? session.begun && !is_at_client(session.record.writes) &&
-                           !is_persistent(session.record.writes)
-                     : std::any_of(from, layers.end(), [](const auto& layer) {
-                         return !is_at_client(layer.destination) || layer.kind == "mixed";
-                       });
-  if (is_at_server)
-    throw Error(ENOTSUP,
-                "the server has writes of this session that do not survive, and they can't be "
-                "kept at the station; to keep all of them there, use server-persistent --carry");
-}
-
-// Whether the server has taken over what was to be carried to it. False if it can't be asked.
-bool StoreImpl::is_carried(const std::string& name) {
-  try {
-    const Upstream::SessionState state = options_.upstream->session_state();
-    return !state.has_volatile &&
-           (state.foundation.writer == name || state.foundation.image_writer == name);
-  } catch (const std::exception&) {
-    return false;
-  }
-}
-
-// Copies what a station has itself to the server, which then lets it become what survives, in one
-// step of its own. Until the station knows of that it keeps what it has; and if it is cut off
-// before, its next session learns it from the name in `carrying`.
-void StoreImpl::carry_to_server(LiveSession& session, const Progress& progress,
-                                RedirectResult& result) {
-  session.news.push_back({std::time(nullptr), "redirected",
-                          std::string(to_string(result.from)) + " to " + to_string(result.to)});
-  if (session.begun && !session.layers.empty()) {
-    result.pause_ms = redirect_to_pass(session, Destination::server_volatile);
-    publish(session);
-    result.carried = copy_into_backing(session, progress);
-    session.news.push_back(
-        {std::time(nullptr), "carried", std::to_string(result.carried) + " bytes"});
-  }
-  start_direct(session);
-  const std::string name =
-      session.record.carrying.empty() ? random_hex(8) : session.record.carrying;
-  // Without layers here there is nothing that the next session would have to drop.
-  if (session.begun && !session.layers.empty()) {
-    session.record.carrying = name;
-    agreement_.expect(session.record);
-    save(session);
-  }
-  try {
-    // What is carried lies on nothing that is left behind.
-    agreement_.tell({result.to, false, false, name}, true, [&] { bring_back(session); });
-  } catch (const Error&) {
-    if (!is_carried(name)) throw;
-    agreement_.expect(std::nullopt);
-    try {
-      agreement_.set(Upstream::Terms{result.to, false, false, name});
-      agreement_.restore();
-    } catch (const Error&) {
-      const bool is_above = surviving(session.layers) < session.layers.size();
-      agreement_.set(Upstream::Terms{session.record.writes, is_above, has_own_layers(session),
-                                     session.record.writer});
-      agreement_.expect(session.record);
-      throw;
-    }
-  }
-  session.record.carrying.clear();
-  session.record.writer = name;
-  // There are no layers left at the server then.
-  if (result.to == Destination::direct) session.record.foundation = {name, "", ""};
-  session.record.writes = result.to;
-  try {
-    session.begun ? drop_all_layers(session) : publish(session);
-    agreement_.expect(session.record);
-  } catch (...) {
-    session.record.carrying = name;
-    throw;
-  }
-  session.told_full = false;
-  result.survives = true;
 }
 
 void StoreImpl::redirect_locked(LiveSession& session, const RedirectOptions& options,

@@ -143,7 +143,7 @@ StoreImpl::SessionPtr StoreImpl::make_live(SessionRecord record, std::vector<Lay
   session->layers = std::move(layers);
   Stack stack;
   stack.version = open_version(catalogue_.image(session->record.image), session->record.version,
-                               goes_on && has_passed(*session));
+                               goes_on && must_resume(*session));
   for (auto layer = session->layers.rbegin(); layer != session->layers.rend(); ++layer)
     stack.layers.push_back(
         open_layer(*layer, stack.version->shared_backing(), limit_for(*session, *layer)));
@@ -300,7 +300,7 @@ void StoreImpl::take_token(LiveSession& session, const std::string& token) {
     if (session.ended || !session.record.token.empty()) return;
     session.record.token = token;
   }
-  session.saved&& session.begun ? save(session) : publish(session);
+  session.begun ? save(session) : publish(session);
 }
 
 void StoreImpl::leave(const SessionPtr& session) noexcept {

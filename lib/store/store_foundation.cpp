@@ -6,8 +6,9 @@
 
 namespace plydisk {
 
-// Whether a station's session has, as far as is known here, written to its server.
-bool StoreImpl::has_passed(const LiveSession& session) {
+// Whether a station's session has, as far as is known here, written to its server, which then must
+// not begin another one for it.
+bool StoreImpl::must_resume(const LiveSession& session) {
   if (!is_station()) return false;
   if (session.layers.empty()) return passes(session.record.writes);
   // One at the bottom stands for all that was passed before there were layers.

@@ -120,7 +120,7 @@ class StoreImpl final : public Store {
   void leave(const SessionPtr& session) noexcept;
 
   // store_foundation.cpp
-  bool has_passed(const LiveSession& session);
+  bool must_resume(const LiveSession& session);
   bool is_written_pass_layer(const LayerRecord& layer);
   void restore_agreement(const LiveSession& session);
   void take_foundation(LiveSession& session, const std::optional<SessionRecord>& rest);
@@ -166,7 +166,13 @@ class StoreImpl final : public Store {
   SessionStatus status_of(const SessionRecord& record);
   SessionStatus status_of(LiveSession& session);
 
+  // carry.cpp
+  void require_may_carry(const LiveSession& session, Destination destination) const;
+  bool is_carried(const std::string& name);
+  void carry_to_server(LiveSession& session, const Progress& progress, RedirectResult& result);
+
   // redirect.cpp
+  static Upstream::Terms terms_for(const LiveSession& session, Destination destination);
   static void require_layers_left(const LiveSession& session, const RedirectOptions& options);
   void require_may_go_direct(LiveSession& session, const RedirectOptions& options);
   double push_layer(LiveSession& session, Destination destination);
@@ -176,13 +182,10 @@ class StoreImpl final : public Store {
   void ask_whether_allowed(const WritePlan& plan);
   bool follow_station(LiveSession& session, const RedirectOptions& options,
                       const RedirectResult& result);
-  void require_may_carry(const LiveSession& session, Destination destination) const;
-  void carry_to_server(LiveSession& session, const Progress& progress, RedirectResult& result);
   void tell_upstream(LiveSession& session, Destination destination);
   static bool has_own_layers(const LiveSession& session);
   static bool has_written(const LiveSession& session);
   void bring_back(const LiveSession& session);
-  bool is_carried(const std::string& name);
   double redirect_to_pass(LiveSession& session, Destination destination);
   double redirect_to_layer(LiveSession& session, Destination destination);
   Destination destination_of_fold(const LiveSession& session, std::size_t first,
