@@ -19,6 +19,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "base/error.hpp"
 #include "control/server.hpp"
@@ -26,6 +27,7 @@
 #include "control/service.hpp"
 #include "control/station_channel.hpp"
 #include "control/station_protocol.hpp"
+#include "orderly_end.hpp"
 #include "peer.hpp"
 #include "store/scratch_disk.hpp"
 #include "store/store.hpp"
@@ -53,6 +55,7 @@ struct Server {
   std::unique_ptr<ScratchDisk> scratch;
 };
 Server* server = nullptr;
+OrderlyEnd* orderly_end = nullptr;
 
 struct Handle {
   std::unique_ptr<Store::Connection> connection;  // null without a store
@@ -270,13 +273,19 @@ int after_fork() {
   return guarded(-1, [] {
     raise_open_files_limit();
     server = open_server(true).release();
-    if (server->store && server->store->catalogue().role() == StoreRole::station) become_station();
+    if (server->store && server->store->catalogue().role() == StoreRole::station)
+      become_station();
+    else
+      orderly_end = new OrderlyEnd(configuration.store.empty()
+                                       ? std::filesystem::path()
+                                       : std::filesystem::path(configuration.store) / "control");
     return 0;
   });
 }
 
 void cleanup() {
   guarded(0, [] {
+    delete std::exchange(orderly_end, nullptr);
     if (server == nullptr) return 0;
     server->stations.stop();
     if (server->link) server->link->stop();

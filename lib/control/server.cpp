@@ -1,15 +1,14 @@
 #include "control/server.hpp"
 
 #include <poll.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <chrono>
-#include <system_error>
 
+#include "base/thread.hpp"
 #include "control/protocol.hpp"
 
 namespace plydisk {
@@ -44,21 +43,6 @@ void remove_stale_socket(const ControlAddress& address) {
 unsigned long inode_of(const std::filesystem::path& path) {
   struct stat found {};
   return ::lstat(path.c_str(), &found) == 0 ? found.st_ino : 0;
-}
-
-// The host program's signals are for its own threads.
-std::thread start_without_signals(auto run) {
-  sigset_t all, before;
-  sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  try {
-    std::thread thread(std::move(run));
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    return thread;
-  } catch (const std::system_error& error) {
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    throw_errno(error.code().value(), "cannot start a thread");
-  }
 }
 
 json refusal(int rpc, int code, const std::string& sentence) {

@@ -1,0 +1,126 @@
+#include "orderly_end.hpp"
+
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/thread.hpp"
+
+namespace plydisk {
+
+namespace {
+
+// Of the signals' handler, which can't have an object.
+int wake = -1;
+std::array<struct sigaction, 65>* chained = nullptr;
+
+void on_signal(int signal) {
+  const int saved = errno;
+  const std::uint64_t one = 1;
+  static_cast<void>(!::write(wake, &one, sizeof one));
+  (*chained)[static_cast<std::size_t>(signal)].sa_handler(signal);
+  errno = saved;
+}
+
+int option_of(int fd, int option) {
+  int value = 0;
+  socklen_t length = sizeof value;
+  return ::getsockopt(fd, SOL_SOCKET, option, &value, &length) == 0 ? value : -1;
+}
+
+// What tells whose listener a socket belongs to: the port, or the path. Empty: neither.
+std::string local_end(int fd) {
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) return "";
+  if (address.ss_family == AF_INET)
+    return "port " + std::to_string(reinterpret_cast<const sockaddr_in&>(address).sin_port);
+  if (address.ss_family == AF_INET6)
+    return "port " + std::to_string(reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
+  const auto& local = reinterpret_cast<const sockaddr_un&>(address);
+  if (address.ss_family != AF_UNIX || length <= offsetof(sockaddr_un, sun_path)) return "";
+  return std::string(local.sun_path, ::strnlen(local.sun_path, sizeof local.sun_path));
+}
+
+// The connections that were made to this process.
+std::vector<int> accepted_connections(const std::filesystem::path& control) {
+  std::vector<std::pair<int, std::string>> connections;
+  std::vector<std::string> listeners;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", ignored)) {
+    const int fd = std::atoi(entry.path().filename().c_str());
+    if (option_of(fd, SO_TYPE) != SOCK_STREAM) continue;
+    const std::string end = local_end(fd);
+    if (end.empty() || end == control) continue;
+    if (option_of(fd, SO_ACCEPTCONN) == 1)
+      listeners.push_back(end);
+    else
+      connections.emplace_back(fd, end);
+  }
+  std::vector<int> accepted;
+  for (const auto& [fd, end] : connections)
+    if (std::find(listeners.begin(), listeners.end(), end) != listeners.end())
+      accepted.push_back(fd);
+  return accepted;
+}
+
+}  // namespace
+
+OrderlyEnd::OrderlyEnd(std::filesystem::path control)
+    : control_(std::move(control)), stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!stop_) throw_errno("cannot make an event descriptor");
+  static std::array<struct sigaction, 65> handlers;
+  static UniqueFd signalled;
+  signalled.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!signalled) throw_errno("cannot make an event descriptor");
+  wake = signalled.get();
+  chained = &handlers;
+  for (std::size_t i = 0; i < signals.size(); ++i) {
+    ::sigaction(signals[i], nullptr, &before_[i]);
+    const auto handler = before_[i].sa_handler;
+    if (handler == SIG_DFL || handler == SIG_IGN) continue;  // not nbdkit's
+    handlers[static_cast<std::size_t>(signals[i])] = before_[i];
+    struct sigaction action = before_[i];
+    action.sa_handler = on_signal;
+    ::sigaction(signals[i], &action, nullptr);
+  }
+  thread_ = start_without_signals([this] { run(); });
+}
+
+OrderlyEnd::~OrderlyEnd() {
+  for (std::size_t i = 0; i < signals.size(); ++i) ::sigaction(signals[i], &before_[i], nullptr);
+  const std::uint64_t one = 1;
+  // It cannot fail: the counter of an event descriptor is far from full.
+  static_cast<void>(!::write(stop_.get(), &one, sizeof one));
+  thread_.join();
+}
+
+void OrderlyEnd::run() const noexcept {
+  // Again, for one that was just being accepted.
+  constexpr int between_looks_ms = 100;
+  bool is_ending = false;
+  while (true) {
+    std::array<pollfd, 2> polled{{{stop_.get(), POLLIN, 0}, {is_ending ? -1 : wake, POLLIN, 0}}};
+    ::poll(polled.data(), polled.size(), is_ending ? between_looks_ms : -1);
+    if (polled[0].revents != 0) return;
+    is_ending |= polled[1].revents != 0;
+    if (!is_ending) continue;
+    try {
+      for (const int fd : accepted_connections(control_)) ::shutdown(fd, SHUT_RD);
+    } catch (const std::exception&) {
+      // Out of memory: the next look may do better.
+    }
+  }
+}
+
+}  // namespace plydisk
