@@ -29,6 +29,10 @@ std::optional<json> StationHub::next(const Listener& listener, std::chrono::mill
   // Not erased by others while it listens.
   Station& station = stations_[listener];
   ++station.listening;
+  // It does one thing after the other, so an engine that began anew has lost what it was asked.
+  for (auto& [number, question] : questions_)
+    if (question.asked == listener && question.arrived && !question.answer) question.lost = true;
+  changed_.notify_all();
   Request* found = nullptr;
   const auto find = [&] {
     const auto due = std::find_if(station.requests.begin(), station.requests.end(), [](auto& one) {
@@ -67,13 +71,18 @@ json StationHub::ask(const Listener& listener, const json& method, const json& p
   const bool arrived = changed_.wait_for(
       lock, unreachable_limit, [&] { return question.arrived || question.answer || stopping_; });
   if (arrived)
-    changed_.wait_for(lock, limit, [&] { return question.answer.has_value() || stopping_; });
+    changed_.wait_for(lock, limit,
+                      [&] { return question.answer.has_value() || question.lost || stopping_; });
   const std::optional<json> answer = std::move(question.answer);
-  const bool may_have_run = question.arrived;
+  const bool may_have_run = question.arrived, question_lost = question.lost;
   questions_.erase(number);
   forget(stations_[listener], number);
   if (answer) return *answer;
   if (stopping_) throw Error(ESHUTDOWN, "the server is stopping");
+  if (question_lost)
+    throw Error(ECONNRESET, "station " + quote(listener.station) +
+                                " began anew before it answered; see with \"plydisk session show\" "
+                                "what it has done");
   throw Error(ETIMEDOUT,
               "station " + quote(listener.station) + " does not answer" +
                   (may_have_run ? "; see with \"plydisk session show\" what it has done"

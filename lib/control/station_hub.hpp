@@ -51,6 +51,7 @@ class StationHub {
   struct Question {
     Listener asked;
     bool arrived = false;
+    bool lost = false;  // the station listens again, and has not answered
     std::optional<nlohmann::json> answer;
   };
   static void forget(Station& station, std::uint64_t number);
