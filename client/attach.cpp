@@ -108,6 +108,45 @@ AttachedDisk make_record(const AttachOptions& options, const std::set<unsigned>&
   return disk;
 }
 
+[[noreturn]] void already_attached(const AttachedDisk& disk) {
+  throw Error(EBUSY, disk.title() + " is attached to " + disk.uri +
+                         " already; detach it first with: plydisk detach " + disk.title());
+}
+
+// Whether it would be the same session at the server.
+bool is_same(const AttachedDisk& a, const AttachedDisk& b) {
+  return a.station == b.station && (a.uri == b.uri || (!a.uuid.empty() && a.uuid == b.uuid));
+}
+
+void require_not_attached(const AttachedDisk& disk) {
+  for (const auto& other : attached_disks())
+    if (is_same(other, disk)) already_attached(other);
+}
+
+// Held while a disk is made, against another attach of the same: a name of the kernel's, which goes
+// with its holder.
+class Claim {
+ public:
+  explicit Claim(const AttachedDisk& disk)
+      : socket_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    const std::string what = disk.uuid.empty() ? disk.uri : disk.uuid;
+    const std::size_t key =
+        std::hash<std::string>{}(run_folder().string() + "\n" + what + "\n" + disk.station);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string name = "plydisk-attach-" + std::to_string(key);
+    name.copy(address.sun_path + 1, sizeof address.sun_path - 2);  // behind a NUL: no file
+    const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+    if (::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), length) == 0) return;
+    if (errno != EADDRINUSE) throw_errno("cannot claim " + disk.title());
+    throw Error(EBUSY, "another command attaches this disk of station " + quote(disk.station) +
+                           " at this moment");
+  }
+
+ private:
+  UniqueFd socket_;
+};
+
 // Only a socket that a server has left behind may be in the way of the disk's own.
 void require_free(const std::filesystem::path& path) {
   std::error_code error;
@@ -269,11 +308,6 @@ UniqueFd open_supervisor(const AttachedDisk& disk) {
   }
 }
 
-[[noreturn]] void already_attached(const AttachedDisk& disk) {
-  throw Error(EBUSY, disk.title() + " is attached to " + disk.uri +
-                         " already; detach it first with: plydisk detach " + disk.title());
-}
-
 }  // namespace
 
 std::string with_memory_limit(const std::string& text) {
@@ -301,14 +335,12 @@ AttachedDisk attach(const AttachOptions& options,
     const bool may_be_another = disk.device && !options.device;
     const auto known = find_disk(disk.title());
     Origin origin;
+    std::optional<Claim> claim;
     if (!known) {
-      for (const auto& other : attached_disks())
-        if (other.uri == disk.uri && other.station == disk.station) already_attached(other);
+      require_not_attached(disk);
       origin = greet_server(disk, options);
-      // By another URI it would be the same session at the server.
-      for (const auto& other : attached_disks())
-        if (!disk.uuid.empty() && other.uuid == disk.uuid && other.station == disk.station)
-          already_attached(other);
+      claim.emplace(disk);
+      require_not_attached(disk);  // by another URI, or meanwhile
       if (!disk.device) require_free(disk.socket);
       std::filesystem::create_directories(run_folder());
       std::filesystem::create_directory(disk.folder());
@@ -329,6 +361,7 @@ AttachedDisk attach(const AttachOptions& options,
       mount_memory(disk);
       prepare_store(disk, origin, options);
       disk.save();
+      claim.reset();  // what is started must not have it
       start(disk, *lock, false, options.foreground, [&](const AttachedDisk& attached) {
         is_there = true;
         ready(attached);

@@ -67,6 +67,9 @@ void survive_memory_shortage() {
 
 void mount_memory(const AttachedDisk& disk) {
   const auto folder = disk.memory();
+  // What an attach that was killed has left.
+  while (::umount2(folder.c_str(), MNT_DETACH) == 0) {
+  }
   std::filesystem::create_directory(folder);
   // The layers keep to their own limits.
   if (::mount("plydisk", folder.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
@@ -79,7 +82,8 @@ void mount_memory(const AttachedDisk& disk) {
 }
 
 void remove_disk_folder(const AttachedDisk& disk) {
-  ::umount2(disk.memory().c_str(), MNT_DETACH);
+  while (::umount2(disk.memory().c_str(), MNT_DETACH) == 0) {
+  }
   std::error_code ignored;
   std::filesystem::remove(disk.socket, ignored);
   std::filesystem::remove_all(disk.folder(), ignored);
