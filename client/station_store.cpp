@@ -99,7 +99,10 @@ Origin greet_server(AttachedDisk& disk, const AttachOptions& options) {
   const std::string named = is_valid_name(image) ? image : "";
   ServerLink::Hello hello{disk.station, token, secret, std::nullopt, std::nullopt};
   if (name.find(':') != std::string::npos) hello.version = parse_export_name(name).version;
-  if (!options.writes.empty()) hello.writes = WritePlan(options.writes);
+  if (!options.writes.empty()) {
+    hello.writes = WritePlan(options.writes);
+    require_no_server_sizes(*hello.writes, disk.station);
+  }
   if (const auto greeting =
           ServerLink(control_uri(disk.uri, named, disk.station, token)).hello(hello)) {
     disk.image = greeting->at("image").get<std::string>();

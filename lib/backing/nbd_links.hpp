@@ -102,7 +102,7 @@ class NbdLinks {
   NbdJournal journal_;
   // Whether something may have been written that no flush has covered: also by an earlier process.
   bool may_be_unflushed_ = true;
-  std::string reason_;  // why the last attempt to connect failed
+  std::string reason_;       // why the last attempt to connect failed
   std::string over_reason_;  // why the session is over; empty: it is not
   bool stopping_ = false;
   std::thread watcher_;

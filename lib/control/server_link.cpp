@@ -172,7 +172,8 @@ Upstream::SessionState ServerLink::session_state() {
           state.at("has_volatile").get<bool>(),
           state.at("is_attached").get<bool>(),
           state.at("writer").get<std::string>(),
-          parse_foundation(state.at("foundation").get<std::string>())};
+          parse_foundation(state.at("foundation").get<std::string>()),
+          state.at("image").get<std::string>()};
 }
 
 void ServerLink::end_session() { call("end", json::object()); }

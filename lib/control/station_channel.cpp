@@ -146,7 +146,8 @@ json StationChannel::state(const json& given) {
           {"has_volatile", session.has_volatile},
           {"is_attached", session.is_attached},
           {"writer", session.writer},
-          {"foundation", to_string(session.foundation)}};
+          {"foundation", to_string(session.foundation)},
+          {"image", session.image_uuid}};
 }
 
 json StationChannel::redirect(const json& given) {

@@ -12,7 +12,8 @@
 //   ended     uuid                            {ended}  of the image; whether the session is gone
 //   may       writes                          {}     whether the station may choose these
 //   state                                     {writes, survives, has_volatile,
-//                                             is_attached, writer, foundation}, as in Upstream::SessionState
+//                                             is_attached, writer, foundation, image}, as in
+//                                             Upstream::SessionState
 //   redirect  writes, above_volatile,         {writes}
 //             on_station, writer, carry
 //   end                                       {}

@@ -68,15 +68,17 @@ template <typename Fn>
 void Disk::change_data(const Gate* gate, Fn&& fn) {
   while (true) {
     const Layer* top = nullptr;
+    bool has_tried = false;
     try {
       return use_stack(&Disk::enter_for_writing, [&] {
         if (gate != nullptr && gate->is_shut())
           throw Error(ESHUTDOWN, "the station has made newer connections");
-        if (make_room_ && !stack_.layers.empty()) top = stack_.layers.front().get();
+        top = stack_.layers.empty() ? nullptr : stack_.layers.front().get();
+        has_tried = true;
         fn();
       });
     } catch (const Error& error) {
-      if (!is_disk_full(error.code()) || top == nullptr || !make_room_(top)) throw;
+      if (!is_disk_full(error.code()) || !has_tried || !make_room_ || !make_room_(top)) throw;
     }
   }
 }
@@ -286,6 +288,11 @@ double Disk::change(const std::function<void(Stack& stack, bool& direct)>& fn) {
   was_direct_ |= direct_;
   const std::chrono::duration<double, std::milli> pause = std::chrono::steady_clock::now() - start;
   return pause.count();
+}
+
+void Disk::prepare(const std::function<void(Stack& stack)>& fn) {
+  const std::lock_guard lock(stack_mutex_);
+  fn(stack_);
 }
 
 }  // namespace plydisk

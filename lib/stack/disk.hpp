@@ -47,8 +47,8 @@ class Disk {
   // `begin`: called at the first write of a disk that is not `ready`, without locks held, to
   // prepare a place for writes: it must call change() with a stack that can be written. It may
   // throw. `direct`: with no layers, writes go to the backing. `make_room`: called without locks
-  // when the top layer is full, with its address, to be compared and no more; if it returns true
-  // the write is made again, else it fails. It may be empty.
+  // when the top layer is full, with its address, to be compared and no more, or without layers the
+  // backing, null; if it returns true the write is made again, else it fails. It may be empty.
   using MakeRoom = std::function<bool(const Layer* full)>;
   Disk(Stack stack, bool ready, bool direct, std::function<void()> begin, MakeRoom make_room = {});
 
@@ -85,6 +85,8 @@ class Disk {
   // Changes the stack between two requests. `fn` gets the stack and `direct`, and must not do I/O.
   // Returns how long requests had to wait, in milliseconds.
   double change(const std::function<void(Stack& stack, bool& direct)>& fn);
+  // Likewise, of a disk that may have no place for writes yet, and then has none afterwards.
+  void prepare(const std::function<void(Stack& stack)>& fn);
 
   DiskStatistics statistics() const;
 

@@ -14,11 +14,12 @@ void StoreImpl::require_may_carry(const LiveSession& session, Destination destin
   const auto& layers = session.layers;
   const auto from = layers.begin() + static_cast<std::ptrdiff_t>(surviving(layers));
   const bool is_at_server =
-      layers.empty() ? session.begun && !is_at_client(session.record.writes) &&
-                           !is_persistent(session.record.writes)
-                     : std::any_of(from, layers.end(), [](const auto& layer) {
-                         return !is_at_client(layer.destination) || layer.kind == "mixed";
-                       });
+      session.is_on_volatile ? true
+      : layers.empty()       ? session.begun && !is_at_client(session.record.writes) &&
+                             !is_persistent(session.record.writes)
+                       : std::any_of(from, layers.end(), [](const auto& layer) {
+                           return !is_at_client(layer.destination) || layer.kind == "mixed";
+                         });
   if (is_at_server)
     throw Error(ENOTSUP,
                 "the server has writes of this session that do not survive, and they can't be "
@@ -34,6 +35,17 @@ bool StoreImpl::is_carried(const std::string& name) {
   } catch (const std::exception&) {
     return false;
   }
+}
+
+// What the server takes the session to be, also after it has begun anew.
+Upstream::SessionState StoreImpl::known_state(const LiveSession& session) {
+  try {
+    return options_.upstream->session_state();
+  } catch (const Error& error) {
+    if (error.code() != ENOENT) throw;
+  }
+  bring_back(session);
+  return options_.upstream->session_state();
 }
 
 // Copies what a station has itself to the server, which then lets it become what survives, in one
@@ -53,9 +65,11 @@ void StoreImpl::carry_to_server(LiveSession& session, const Progress& progress,
   start_direct(session);
   const std::string name =
       session.record.carrying.empty() ? random_hex(8) : session.record.carrying;
-  // Without layers here there is nothing that the next session would have to drop.
-  if (session.begun && !session.layers.empty()) {
+  // An engine that starts meanwhile knows by it who has written.
+  if (session.begun) {
     session.record.carrying = name;
+    // The session may have written the image itself, by the name that it had until now.
+    session.record.foundation.image_writer = known_state(session).foundation.image_writer;
     agreement_.expect(session.record);
     save(session);
   }
@@ -76,6 +90,7 @@ void StoreImpl::carry_to_server(LiveSession& session, const Progress& progress,
   }
   session.record.carrying.clear();
   session.record.writer = name;
+  session.is_on_volatile = false;
   // There are no layers left at the server then.
   if (result.to == Destination::direct) session.record.foundation = {name, "", ""};
   session.record.writes = result.to;

@@ -77,6 +77,8 @@ CREATE TABLE layer(
   position INTEGER NOT NULL CHECK(position >= 0),
   destination TEXT NOT NULL REFERENCES destination(name),
   kind TEXT NOT NULL CHECK(kind IN ('data', 'pass', 'mixed')),
+  passed_to_image TEXT NOT NULL,
+  passed_to_layers TEXT NOT NULL,
   state TEXT NOT NULL CHECK(state IN ('writing', 'frozen')),
   size INTEGER NOT NULL CHECK(size > 0 AND size % 512 = 0),
   created INTEGER NOT NULL

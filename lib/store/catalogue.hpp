@@ -24,7 +24,7 @@
 namespace plydisk {
 
 // Raised when a store cannot be read by older programs; newer ones are refused (EPROTONOSUPPORT).
-inline constexpr int store_format = 4;
+inline constexpr int store_format = 5;
 
 // A server's store has images for many stations. A station's has one image, the export of a server,
 // and one session on it, whose layers are the station's own; its writes to "server-…" and "direct"
@@ -56,6 +56,14 @@ struct VersionRecord {
   std::vector<std::string> layers;  // uuids, oldest first; none: the backing alone
 };
 
+// What of a station's layer is at its server: the writer, as in Foundation, of the last session
+// that passed something on, past this layer, to the image itself and to the server's layers; empty:
+// none.
+struct Passed {
+  std::string to_image, to_layers;
+  bool operator==(const Passed&) const = default;
+};
+
 struct LayerRecord {
   std::string uuid;
   std::string image;
@@ -66,6 +74,7 @@ struct LayerRecord {
   int position = 0;     // in its session's stack, 0 is the oldest
   Destination destination = Destination::server_volatile;
   std::string kind;        // "data", "pass" (written directly), or "mixed" when both were merged
+  Passed passed{};         // by "pass" and "mixed" layers
   std::string state;       // "writing" or "frozen"
   std::uint64_t size = 0;  // of the disk
   std::int64_t created = 0;

@@ -96,6 +96,7 @@ LayerRecord read_layer(const Statement& row) {
   layer.state = row.text(7);
   layer.size = static_cast<std::uint64_t>(row.integer(8));
   layer.created = row.integer(9);
+  layer.passed = {row.text(10), row.text(11)};
   return layer;
 }
 
@@ -109,9 +110,10 @@ void insert_layer(Database& db, const LayerRecord& layer) {
     throw Error(EEXIST, short_id(layer.uuid) + " is in the catalogue already");
   run(db,
       "INSERT INTO layer(uuid, image, parent, session, position, destination, kind, state, size, "
-      "created) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      "created, passed_to_image, passed_to_layers) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       layer.uuid, layer.image, null_if_empty(layer.parent), null_if_empty(layer.session),
-      layer.position, layer.destination, layer.kind, layer.state, layer.size, layer.created);
+      layer.position, layer.destination, layer.kind, layer.state, layer.size, layer.created,
+      layer.passed.to_image, layer.passed.to_layers);
 }
 
 void require_layer_of(const LayerRecord& layer, const std::string& image) {

@@ -69,8 +69,8 @@ void require_image(Database& db, const std::string& name);
 void require_version(Database& db, const std::string& image, unsigned number);
 
 inline constexpr const char* select_layers =
-    "SELECT uuid, image, parent, session, position, destination, kind, state, size, created "
-    "FROM layer ";
+    "SELECT uuid, image, parent, session, position, destination, kind, state, size, created, "
+    "passed_to_image, passed_to_layers FROM layer ";
 LayerRecord read_layer(const Statement& row);
 // Inserts the layer; EEXIST if there is one with its uuid.
 void insert_layer(Database& db, const LayerRecord& layer);

@@ -115,4 +115,14 @@ std::string to_string(const WritePlan& plan) {
   return text;
 }
 
+void require_no_server_sizes(const WritePlan& plan, const std::string& station) {
+  for (const auto& [destination, limit] : plan.steps())
+    if (limit && !is_at_client(destination))
+      throw Error(EINVAL,
+                  "how much a server keeps of a session is set there, for instance with: "
+                  "plydisk station set " +
+                      station + " writes=" + to_string(destination) + ":" + format_limit(*limit) +
+                      "; here " + to_string(destination) + " takes no size");
+}
+
 }  // namespace plydisk

@@ -54,5 +54,8 @@ class WritePlan {
 };
 
 std::string to_string(const WritePlan& plan);
+// Throws Error(EINVAL) if a station's own plan says how much its server may keep: that is for the
+// server to say.
+void require_no_server_sizes(const WritePlan& plan, const std::string& station);
 
 }  // namespace plydisk

@@ -17,6 +17,17 @@ bool has_pass_sectors(const Layer& layer) {
   return has;
 }
 
+// Of layers that become one. What the session itself has passed on is what must not be missed.
+Passed joined(const std::vector<LayerRecord>& layers, const std::string& writer) {
+  Passed passed;
+  for (const LayerRecord& layer : layers) {
+    for (auto field : {&Passed::to_image, &Passed::to_layers})
+      if (!(layer.passed.*field).empty() && passed.*field != writer)
+        passed.*field = layer.passed.*field;
+  }
+  return passed;
+}
+
 std::uint64_t chunks_of(const Layer& layer) {
   std::uint64_t chunks = 0;
   layer.for_each([&](std::uint64_t, const ChunkState&) { ++chunks; });
@@ -48,6 +59,10 @@ std::uint64_t StoreImpl::fold_layers(LiveSession& session, std::size_t first, st
     const bool was_mixed = std::any_of(gone.begin(), gone.end(),
                                        [](const LayerRecord& one) { return one.kind != "data"; });
     if (has_pass_sectors(*layer) || (is_station() && was_mixed)) record.kind = "mixed";
+    std::vector<LayerRecord> written;
+    for (std::size_t i = 0; i < gone.size(); ++i)
+      if (!folded[folded.size() - 1 - i]->empty()) written.push_back(gone[i]);
+    record.passed = joined(written, session.record.writer);
     session.layers.erase(session.layers.begin() + static_cast<std::ptrdiff_t>(first),
                          session.layers.begin() + static_cast<std::ptrdiff_t>(last) + 1);
     session.layers.insert(session.layers.begin() + static_cast<std::ptrdiff_t>(first), record);
@@ -133,7 +148,8 @@ void StoreImpl::drop_all_layers(LiveSession& session) {
 // not much larger than what is folded already: so a sector is copied a few times at most, however
 // often a session is redirected. Layers that survive a boot and layers that do not are never mixed.
 void StoreImpl::compact(LiveSession& session) {
-  if (session.layers.size() < 2) return;
+  // Before its first write a session has no place of its own, but what an earlier one has left.
+  if (!session.begun || session.layers.size() < 2) return;
   const std::size_t kept = surviving(session.layers);
   const std::size_t top = session.layers.size() - 1;  // takes the writes
   const std::size_t oldest = kept < top ? kept : 0;

@@ -43,10 +43,10 @@ Fit compare(const SessionRecord& left, const Foundation& now) {
   return image_fits && layers_fit ? Fit::fits : Fit::differs;
 }
 
-bool may_hold(const Foundation& now, const SessionRecord& left, Destination destination) {
-  if (destination == Destination::direct)
-    return !left.writer.empty() && now.image_writer == left.writer;
-  return !now.session.empty();
+bool may_hold(const Foundation& now, const SessionRecord& left, const Passed& passed) {
+  const bool has_image =
+      passed.to_image.empty() || passed.to_image != left.writer || now.image_writer == left.writer;
+  return has_image && (passed.to_layers.empty() || !now.session.empty());
 }
 
 }  // namespace plydisk

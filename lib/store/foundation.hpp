@@ -8,6 +8,7 @@
 
 namespace plydisk {
 
+struct Passed;
 struct SessionRecord;
 
 // Writers are known by names that they make up, at random: a station's store for each session, and
@@ -30,7 +31,8 @@ enum class Fit {
   differs,
 };
 Fit compare(const SessionRecord& left, const Foundation& now);
-// Whether there can be what the session has written to this destination of the server's.
-bool may_hold(const Foundation& now, const SessionRecord& left, Destination destination);
+// Whether there can be what was passed on past a layer that the session has left. What an earlier
+// session of the station passed on was there when this one began, so that compare() tells.
+bool may_hold(const Foundation& now, const SessionRecord& left, const Passed& passed);
 
 }  // namespace plydisk

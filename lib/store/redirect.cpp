@@ -27,8 +27,9 @@ void StoreImpl::require_layers_left(const LiveSession& session, const RedirectOp
   if (has_written && !options.carry && !options.force)
     throw Error(EBUSY,
                 "session " + session.record.id +
-                    " has written to layers that the image would lack; --carry moves all of it "
-                    "into the image first, --force leaves it where it is");
+                    " has written to layers that the image would lack; \"plydisk redirect\" with "
+                    "--carry moves all of it into the image first, with --force leaves it where it "
+                    "is");
 }
 
 void StoreImpl::require_possible(Destination destination) const {
@@ -63,8 +64,7 @@ void StoreImpl::push_marker(LiveSession& session, Destination destination) {
     remove_layers({record});
     throw;
   }
-  session.disk->change(
-      [&](Stack& stack, bool&) { stack.layers.insert(stack.layers.begin(), layer); });
+  session.disk->prepare([&](Stack& stack) { stack.layers.insert(stack.layers.begin(), layer); });
 }
 
 // A server that is away is not waited for: what goes to it fails soon enough, and the rest must
@@ -279,29 +279,34 @@ bool StoreImpl::follow_station(LiveSession& session, const RedirectOptions& opti
   return true;
 }
 
-// The layer that takes the writes is full: the next destination of the plan takes its place. False
-// if there is none that will do.
+// What takes the writes is full, a layer or, null, what lies below where there are none: the next
+// destination of the plan takes its place. False if there is none that will do.
 bool StoreImpl::move_on(LiveSession& session, const Layer* full) {
   const std::lock_guard change(session.change_mutex);
   if (session.ended) return false;
   const Stack stack = session.disk->stack();
   use_reserve_if_full();
-  // Another request has seen to it.
-  if (stack.layers.empty() || stack.layers.front().get() != full) return true;
   const Destination from = session.record.writes;
+  const Layer* const top = stack.layers.empty() ? nullptr : stack.layers.front().get();
+  if (top != full) return true;  // another request has seen to it
+  if (!is_station()) {
+    const std::lock_guard lock(mutex_);
+    // Its station has the plan, and must know on what its layers lie.
+    if (session.is_attached || from == Destination::direct) return false;
+  }
   const std::string who = "session " + session.record.id + ": " + to_string(from) + " is full";
   const WritePlan plan = session.record.plan;
   for (auto step = plan.after(from); step != nullptr; step = plan.after(step->destination)) {
     const std::size_t news = session.news.size();
     try {
       require_possible(step->destination);
-      if (!is_station() && session.on_station && !is_persistent(step->destination))
-        throw Error(EINVAL, "the station has persistent layers below, and takes this for such");
       if (step->destination == Destination::direct && !is_station())
         throw Error(EINVAL, "an image is only written directly by a redirection of its own");
       session.news.push_back(
           {std::time(nullptr), "overflowed",
            std::string(to_string(from)) + " to " + to_string(step->destination)});
+      // So that others who find the same see that there is another top.
+      if (passes(step->destination) && session.layers.empty()) push_marker(session, from);
       passes(step->destination) ? redirect_to_pass(session, step->destination)
                                 : redirect_to_layer(session, step->destination);
       publish(session);
@@ -331,6 +336,8 @@ RedirectResult StoreImpl::redirect(const std::string& name, const WritePlan& pla
                             to_string(destination));
   const std::lock_guard change(session->change_mutex);
   if (session->ended) throw Error(ESHUTDOWN, "session " + quote(name) + " has ended");
+  if (is_station() && plan != session->record.plan)
+    require_no_server_sizes(plan, session->record.station);
 
   RedirectResult result;
   result.session = session->record.id;

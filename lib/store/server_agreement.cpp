@@ -51,6 +51,11 @@ void ServerAgreement::expect(const std::optional<SessionRecord>& session) {
   session_ = session;
 }
 
+void ServerAgreement::expect_image(const std::string& uuid) {
+  const std::lock_guard lock(mutex_);
+  image_ = uuid;
+}
+
 void ServerAgreement::restore() {
   const std::lock_guard lock(mutex_);
   restore_locked();
@@ -59,6 +64,8 @@ void ServerAgreement::restore() {
 void ServerAgreement::restore_locked() {
   if (!upstream_ || !terms_) return;
   const Upstream::SessionState state = upstream_->session_state();
+  if (!image_.empty() && state.image != image_)
+    throw Error(ESTALE, "the server has another image by that name now");
   if (session_ && compare(*session_, state.foundation) == Fit::differs)
     throw Error(ESTALE, "others have changed what the disk lies on at the server");
   if (state.writes == terms_->writes && state.writer == terms_->writer &&

@@ -22,6 +22,9 @@ class ServerAgreement {
   // Null: a server that can't be told anything; all functions do nothing.
   explicit ServerAgreement(std::shared_ptr<Upstream> upstream) : upstream_(std::move(upstream)) {}
 
+  // The uuid of the image that the disk is of.
+  void expect_image(const std::string& uuid);
+
   // Asks the server for new terms. If it throws, the old ones stand. `bring_back`: lets a server
   // that does not know the session get to know it.
   void tell(const Terms& terms, bool carry, const std::function<void()>& bring_back);
@@ -40,6 +43,7 @@ class ServerAgreement {
   std::mutex mutex_;  // protects the terms, and is held while they are restored
   std::optional<Terms> terms_;
   std::optional<SessionRecord> session_;
+  std::string image_;
 };
 
 }  // namespace plydisk

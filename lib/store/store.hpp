@@ -107,6 +107,7 @@ struct StationSession {
   bool is_attached = false;   // a station's own store has said where its writes go
   std::string writer;
   Foundation foundation;
+  std::string image_uuid;
 };
 
 struct RedirectResult {

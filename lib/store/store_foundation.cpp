@@ -7,19 +7,25 @@
 namespace plydisk {
 
 // Whether a station's session has, as far as is known here, written to its server, which then must
-// not begin another one for it.
+// not begin another one for it. What earlier sessions have passed on survives there.
 bool StoreImpl::must_resume(const LiveSession& session) {
   if (!is_station()) return false;
   if (session.layers.empty()) return passes(session.record.writes);
+  const auto is_of_session = [&](const LayerRecord& layer) {
+    return !is_persistent(layer.destination) || layer.passed.to_image == session.record.writer ||
+           layer.passed.to_layers == session.record.writer;
+  };
   // One at the bottom stands for all that was passed before there were layers.
-  if (!is_at_client(session.layers.front().destination)) return true;
-  return std::ranges::any_of(session.layers, [this](const LayerRecord& layer) {
-    return layer.kind == "mixed" || is_written_pass_layer(layer);
+  const LayerRecord& bottom = session.layers.front();
+  if (!is_at_client(bottom.destination) && !is_persistent(bottom.destination)) return true;
+  return std::ranges::any_of(session.layers, [&](const LayerRecord& layer) {
+    return is_of_session(layer) && may_have_passed(layer);
   });
 }
 
-bool StoreImpl::is_written_pass_layer(const LayerRecord& layer) {
-  return layer.kind == "pass" && !open_layer(layer, nullptr)->empty();
+bool StoreImpl::may_have_passed(const LayerRecord& layer) {
+  if (layer.kind == "pass") return !open_layer(layer, nullptr)->empty();
+  return layer.kind == "mixed";
 }
 
 // What the server was told of a session that goes on.
@@ -50,6 +56,7 @@ void StoreImpl::take_foundation(LiveSession& session, const std::optional<Sessio
   if (!options_.upstream) return;
   const Upstream::SessionState state = options_.upstream->session_state();
   session.record.foundation = state.foundation;
+  session.is_on_volatile = state.has_volatile;
   if (rest && state.has_volatile)
     throw Error(EBUSY, "the server has volatile writes of station " +
                            quote(session.record.station) +
@@ -60,7 +67,7 @@ void StoreImpl::take_foundation(LiveSession& session, const std::optional<Sessio
     const Stack stack = session.disk->stack();
     for (std::size_t i = 0; i < session.layers.size(); ++i)
       if (!stack.layers[stack.layers.size() - 1 - i]->empty() &&
-          lacks(state.foundation, *rest, session.layers[i]))
+          !may_hold(state.foundation, *rest, session.layers[i].passed))
         return true;
     return false;
   };
@@ -70,11 +77,6 @@ void StoreImpl::take_foundation(LiveSession& session, const std::optional<Sessio
   agreement_.expect(session.record);
 }
 
-// Whether the server can't have what this layer, if it is not empty, has passed on to it.
-bool StoreImpl::lacks(const Foundation& now, const SessionRecord& rest, const LayerRecord& layer) {
-  return layer.kind != "data" && !may_hold(now, rest, layer.destination);
-}
-
 // Whether the layers that a station has kept fit what the server has.
 Fit StoreImpl::fit(const SessionRecord& rest, const Foundation& now) {
   const Fit result = compare(rest, now);
@@ -82,7 +84,7 @@ Fit StoreImpl::fit(const SessionRecord& rest, const Foundation& now) {
   const auto layers = catalogue_.session_layers(rest.id);
   const auto kept = layers.begin() + static_cast<std::ptrdiff_t>(surviving(layers));
   const bool lacks_some = std::any_of(layers.begin(), kept, [&](const LayerRecord& layer) {
-    return lacks(now, rest, layer) && (layer.kind == "mixed" || is_written_pass_layer(layer));
+    return !may_hold(now, rest, layer.passed) && may_have_passed(layer);
   });
   return lacks_some ? Fit::differs : Fit::fits;
 }

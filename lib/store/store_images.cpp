@@ -256,7 +256,10 @@ std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image,
     NbdOptions nbd = options_.nbd;
     nbd.resumes = resumes;
     nbd.size = image.size;
-    if (is_station()) nbd.on_reconnect = [this] { agreement_.restore(); };
+    if (is_station()) {
+      agreement_.expect_image(image.uuid);
+      nbd.on_reconnect = [this] { agreement_.restore(); };
+    }
     backing = open_backing(backing_of(image), nbd);
   }
   if (backing->size() != image.size)

@@ -121,10 +121,9 @@ class StoreImpl final : public Store {
 
   // store_foundation.cpp
   bool must_resume(const LiveSession& session);
-  bool is_written_pass_layer(const LayerRecord& layer);
+  bool may_have_passed(const LayerRecord& layer);
   void restore_agreement(const LiveSession& session);
   void take_foundation(LiveSession& session, const std::optional<SessionRecord>& rest);
-  static bool lacks(const Foundation& now, const SessionRecord& rest, const LayerRecord& layer);
   void note_foundation(LiveSession& session);
   void end_leftover();
   Foundation foundation_of(const SessionRecord& session, const std::vector<LayerRecord>& layers);
@@ -147,6 +146,7 @@ class StoreImpl final : public Store {
                                     std::uint64_t limit = 0);
   std::shared_ptr<Layer> create_layer(const LiveSession& session, const LayerRecord& record);
   LayerRecord new_layer(const LiveSession& session, Destination destination) const;
+  static Passed passed_by(const LiveSession& session, Destination destination);
   void begin_writing(LiveSession& session);
   void begin_locked(LiveSession& session);
   void start_direct(LiveSession& session);
@@ -169,6 +169,7 @@ class StoreImpl final : public Store {
   // carry.cpp
   void require_may_carry(const LiveSession& session, Destination destination) const;
   bool is_carried(const std::string& name);
+  Upstream::SessionState known_state(const LiveSession& session);
   void carry_to_server(LiveSession& session, const Progress& progress, RedirectResult& result);
 
   // redirect.cpp

@@ -98,10 +98,18 @@ LayerRecord StoreImpl::new_layer(const LiveSession& session, Destination destina
   record.parent = session.layers.empty() ? "" : session.layers.back().uuid;
   record.destination = destination;
   record.kind = passes(destination) ? "pass" : "data";
+  if (is_station() && passes(destination)) record.passed = passed_by(session, destination);
   record.state = "writing";
   record.size = session.disk->size();
   record.created = std::time(nullptr);
   return record;
+}
+
+// What a station's session passes on to its server.
+Passed StoreImpl::passed_by(const LiveSession& session, Destination destination) {
+  Passed passed;
+  (destination == Destination::direct ? passed.to_image : passed.to_layers) = session.record.writer;
+  return passed;
 }
 
 void StoreImpl::remove_layers(const std::vector<LayerRecord>& layers) noexcept {
@@ -142,8 +150,10 @@ void StoreImpl::save(LiveSession& session) {
   }
   if (is_station() && passes(session.record.writes)) session.record.has_passed = true;
   // What goes to a station's own destinations is not written here, nor what is dropped at the end.
-  if (!is_station() && !session.ended && !is_at_client(session.record.writes) &&
-      !session.layers.empty() && what_is_written_survives(session.record.writes, session.layers)) {
+  const Destination writes = session.record.writes;
+  const bool has_place = writes == Destination::direct || !session.layers.empty();
+  if (!is_station() && !session.ended && !is_at_client(writes) && has_place &&
+      what_is_written_survives(writes, session.layers)) {
     session.record.writer = session.writer;
     session.record.on_station |= session.on_station;
   }
@@ -176,15 +186,19 @@ void StoreImpl::begin_locked(LiveSession& session) {
     start_direct(session);
     note_image_writer(session);
   }
+  if (session.is_on_volatile && session.layers.empty())
+    push_marker(session, Destination::server_volatile);
   if (!is_station() && is_at_client(writes) && !stack.layers.empty()) {
     // Nothing comes until the station says so, and then to a layer of its own.
     save(session);
     session.disk->change([](Stack&, bool& is_direct) { is_direct = false; });
-  } else if (stack.layers.empty() && direct) {
+  } else if (session.layers.empty() && direct) {
     save(session);
     session.disk->change([](Stack&, bool& is_direct) { is_direct = true; });
-  } else if (!stack.layers.empty() && session.layers.back().destination == writes &&
+  } else if (!session.layers.empty() && !session.is_on_volatile &&
+             session.layers.back().destination == writes &&
              session.layers.back().kind != "mixed") {  // its pass sectors can't be changed in place
+    if (direct) session.layers.back().passed = passed_by(session, writes);
     save(session);
     session.disk->change([&](Stack&, bool& is_direct) { is_direct = direct; });
   } else {

@@ -32,6 +32,7 @@ class Upstream {
     bool is_attached;    // whether redirect() was called in it
     std::string writer;  // who writes
     Foundation foundation;
+    std::string image;  // uuid
   };
   virtual SessionState session_state() = 0;
   // The station is done with the session.

@@ -54,10 +54,15 @@ TEST_CASE("layers do not fit what somebody else has written, or discarded") {
 }
 
 TEST_CASE("what was passed on must be able to be there") {
-  CHECK(may_hold({"", "s", "me"}, left(), Destination::server_persistent));
-  CHECK_FALSE(may_hold({"me", "", ""}, left(), Destination::server_persistent));
-  CHECK(may_hold({"me", "", ""}, left(), Destination::direct));
-  CHECK_FALSE(may_hold({"", "s", "me"}, left(), Destination::direct));
+  CHECK(may_hold({"", "s", "me"}, left(), {"", "me"}));
+  CHECK_FALSE(may_hold({"me", "", ""}, left(), {"", "me"}));
+  CHECK(may_hold({"me", "", ""}, left(), {"me", ""}));
+  CHECK_FALSE(may_hold({"", "s", "me"}, left(), {"me", ""}));
+  CHECK(may_hold({"me", "s", "me"}, left(), {"me", "me"}));
+  CHECK_FALSE(may_hold({"me", "", ""}, left(), {"me", "me"}));
+  // An earlier session's, which was there when this one began.
+  CHECK(may_hold({"before", "s", "old"}, left(), {"before", "before"}));
+  CHECK(may_hold({"", "", ""}, left(), {}));
 }
 
 TEST_CASE("what was carried is known by the name of the attempt") {

@@ -18,17 +18,21 @@ class Server : public Upstream {
   void redirect(const Terms& terms, bool) override {
     ++asked;
     if (fails_before != 0) throw Error(fails_before, "refused");
-    state = {terms.writes, is_persistent(terms.writes) && !terms.above_volatile,
-             false,        true,
-             terms.writer, {}};
+    state = {terms.writes,
+             is_persistent(terms.writes) && !terms.above_volatile,
+             false,
+             true,
+             terms.writer,
+             {},
+             ""};
     if (std::exchange(loses_answer, false)) throw Error(ESHUTDOWN, "the answer was lost");
   }
   SessionState session_state() override { return state; }
   void end_session() override {}
   // As a server that has begun anew.
-  void forget() { state = {Destination::server_volatile, false, false, false, "", {}}; }
+  void forget() { state = {Destination::server_volatile, false, false, false, "", {}, ""}; }
 
-  SessionState state{Destination::server_volatile, false, false, false, "", {}};
+  SessionState state{Destination::server_volatile, false, false, false, "", {}, ""};
   int asked = 0, fails_before = 0;
   bool loses_answer = false;
 };
@@ -42,6 +46,15 @@ struct AgreementFixture {
 };
 
 }  // namespace
+
+TEST_CASE_FIXTURE(AgreementFixture, "another image under the same name ends the agreement") {
+  agreement.expect_image("this");
+  tell({Destination::server_persistent, false, false, "me"});
+  server->state.image = "this";
+  agreement.restore();
+  server->state.image = "other";
+  CHECK(error_of([&] { agreement.restore(); }).code() == ESTALE);
+}
 
 TEST_CASE_FIXTURE(AgreementFixture,
                   "a server that has forgotten what was agreed on is told again") {

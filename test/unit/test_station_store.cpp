@@ -45,7 +45,7 @@ class FakeServer : public Upstream {
     return state;
   }
   void end_session() override { told.push_back("end"); }
-  SessionState state{Destination::server_volatile, false, false, false, "", {}};
+  SessionState state{Destination::server_volatile, false, false, false, "", {}, ""};
   std::vector<std::string> told;
   bool refuses = false, is_away = false, loses_answer = false;
   bool is_away_after = false, refuses_carry = false;
@@ -70,7 +70,7 @@ struct StationFixture {
     image.name = "img";
     image.from = server_file();
     image.link = true;
-    store->create_image(image, {});
+    server->state.image = store->create_image(image, {}).record.uuid;
   }
   std::filesystem::path path() const { return directory.path() / "store"; }
   std::filesystem::path memory() const { return directory.path() / "memory"; }
@@ -202,6 +202,12 @@ TEST_CASE_FIXTURE(StationFixture, "persistent writes above volatile ones go with
     redirect("server-persistent");
     put('p', 3);
   }
+  SUBCASE("volatile at the server, by a plain client that was there before") {
+    server->state.has_volatile = true;
+    attach("client-persistent");
+    put('v', 1);
+    CHECK(error_of([&] { redirect("client-persistent", true); }).code() == ENOTSUP);
+  }
   SUBCASE("volatile here") {
     attach("client-ram");
     put('v', 1);
@@ -243,6 +249,28 @@ TEST_CASE_FIXTURE(StationFixture, "a full place hands over to the next, and lose
   put('z', 0);
   CHECK(get(0) == 'z');
   CHECK(at_server(0) == 'z');
+}
+
+TEST_CASE_FIXTURE(StationFixture, "what a session has not begun to write is not merged") {
+  for (int round = 0; round < 6; ++round)
+    for (const char* place : {"client-persistent", "server-persistent"}) {
+      reboot("boot-" + std::to_string(round) + place, place);
+      put('p', 1);
+    }
+  reboot("boot-last", "client-ram");
+  CHECK(redirect("client-volatile").survives == false);
+  put('v', 1);
+  put('v', 2);
+  reboot("boot-after", "client-ram");
+  CHECK(get(1) == 'p');
+  CHECK_FALSE(has_word(get(2)));
+}
+
+TEST_CASE_FIXTURE(StationFixture, "how much the server keeps is not for the station to say") {
+  attach("client-ram");
+  const Error error = error_of([&] { redirect("server-volatile:8M,client-ram"); });
+  CHECK(error.code() == EINVAL);
+  CHECK(mentions(error, "plydisk station set pc writes=server-volatile:8M"));
 }
 
 TEST_CASE_FIXTURE(StationFixture,
