@@ -22,6 +22,7 @@
 
 #include "base/error.hpp"
 #include "control/client.hpp"
+#include "control/server_link.hpp"
 #include "nbd_device.hpp"
 #include "store/store.hpp"
 
@@ -318,14 +319,20 @@ void Supervisor::tear_down(bool force) {
 // What is volatile goes, what is persistent waits for the next time.
 void Supervisor::end_session(bool force) {
   try {
-    if (!force && engine_.is_running()) {
-      if (auto client = ControlClient::connect(disk_.store))
+    // One that has just been started does not listen yet.
+    for (auto waited = between_tries * 0; !force && engine_.is_running() && waited < engine_limit;
+         waited += between_tries) {
+      if (auto client = ControlClient::connect(disk_.store)) {
         client->call("session.end", {{"session", disk_.session()}});
-      return;
+        return;
+      }
+      std::this_thread::sleep_for(between_tries);
     }
     engine_.stop(std::chrono::milliseconds(0));
     Store::open(disk_.store, {.memory = disk_.memory(), .keeps_files = disk_.keeps_files})
         ->end_session(disk_.session(), false);
+    // As an engine does.
+    if (!force && !disk_.control.empty()) ServerLink(disk_.control).end_session();
   } catch (const Error& error) {
     // One that wrote nothing is not known.
     if (error.code() != ENOENT) log(std::string("the session was not ended: ") + error.what());

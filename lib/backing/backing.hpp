@@ -67,6 +67,8 @@ class Backing {
   virtual void wait_until_back() const {}
   // Why requests wait or fail now, a sentence; empty if they do not.
   virtual std::string trouble() const { return {}; }
+  // What the server has of this session is needed: it must not begin another one when it is back.
+  virtual void stay_in_session() noexcept {}
   // From now on nobody waits for a server that is away: those who do get ESHUTDOWN.
   virtual void stop_waiting() noexcept {}
 };

@@ -112,6 +112,7 @@ class NbdBacking final : public Backing {
 
   void wait_until_back() const override { links_.wait_until_back(); }
   std::string trouble() const override { return links_.trouble(); }
+  void stay_in_session() noexcept override { links_.stay_in_session(); }
   void stop_waiting() noexcept override { links_.stop_waiting(); }
 
  private:

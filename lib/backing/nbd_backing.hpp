@@ -38,6 +38,9 @@ struct NbdOptions {
   // them. If it throws, they are given up, and others tried; after ESTALE all requests are to fail.
   // Null: there is nothing to do.
   std::function<void()> on_reconnect;
+  // Called once, from the thread that writes, before the first write that the server has answered
+  // is acknowledged; not if it resumes. Null: nobody wants to know.
+  std::function<void()> on_first_write;
   // Asked when the server is there and refuses a session in which something was written: whether
   // that is over for good, so that all requests are to fail, at once if it resumes. Null: it never
   // is.

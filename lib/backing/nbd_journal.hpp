@@ -38,6 +38,9 @@ class NbdJournal {
   // Memory that they take.
   std::uint64_t bytes() const noexcept { return bytes_; }
   const std::deque<UnflushedWrite>& writes() const noexcept { return writes_; }
+  // The same without what was written again later, in pieces that do not overlap, of at most
+  // `longest` bytes.
+  std::vector<UnflushedWrite> newest(std::uint64_t longest = std::uint64_t{1} << 20) const;
 
  private:
   std::deque<UnflushedWrite> writes_;

@@ -153,7 +153,7 @@ void NbdLinks::report_lost(const GroupPtr& group) const {
 
 bool NbdLinks::keep(const GroupPtr& group, std::uint64_t offset, std::uint64_t length,
                     std::vector<std::byte>&& data, bool may_punch) {
-  has_written_.store(true);
+  if (!has_written_.exchange(true) && options_.on_first_write) options_.on_first_write();
   const std::lock_guard lock(mutex_);
   if (group_ != group) return false;
   journal_.add(offset, length, std::move(data), may_punch);
@@ -224,7 +224,12 @@ void NbdLinks::replace(std::unique_lock<std::mutex>& lock) {
     const bool is_closed = stopping_;
     lock.unlock();
     if (is_closed) throw Error(ESHUTDOWN, "it is being closed");
-    if (!write_again(*next)) throw Error(EIO, uri_ + " was lost again");
+    int error = write_again(*next);
+    // A server that was not down has them still, in a place that may be full.
+    if (is_disk_full(error)) error = write_what_differs(*next);
+    if (is_disk_full(error))
+      throw Error(error, uri_ + " has no room for what was written there before it was lost");
+    if (error != 0) throw Error(EIO, uri_ + " was lost again");
   } catch (const Error& error) {
     next.reset();
     reason = error.what();
@@ -251,24 +256,46 @@ void NbdLinks::replace(std::unique_lock<std::mutex>& lock) {
   changed_.notify_all();
 }
 
-bool NbdLinks::write_again(const Group& group) const {
+// Returns 0, or an error as NbdConnection's.
+int NbdLinks::write_again(const Group& group) const {
   // Those which overlap in order, one after the other; others side by side.
   std::vector<NbdConnection::Write> batch;
   const auto send = [&] {
     const int error = group.mine().write_all(batch);
     batch.clear();
-    return error == 0;
+    return error;
   };
   for (const UnflushedWrite& write : journal_.writes()) {
     const bool overlaps = std::any_of(batch.begin(), batch.end(), [&](const auto& other) {
       return other.offset < write.offset + write.length &&
              write.offset < other.offset + other.length;
     });
-    if ((overlaps || batch.size() == written_again_at_once) && !send()) return false;
+    if (overlaps || batch.size() == written_again_at_once)
+      if (const int error = send(); error != 0) return error;
     batch.push_back({write.offset, write.length, write.data.empty() ? nullptr : write.data.data(),
                      write.may_punch});
   }
-  return batch.empty() || send();
+  return batch.empty() ? 0 : send();
+}
+
+// Of what was written, as it is to be read in the end, only that which the server has otherwise.
+int NbdLinks::write_what_differs(const Group& group) const {
+  std::vector<std::byte> there;
+  for (const UnflushedWrite& write : journal_.newest()) {
+    there.resize(write.length);
+    if (const int error = group.mine().read(there.data(), there.size(), write.offset); error != 0)
+      return error;
+    const bool is_there =
+        write.data.empty()
+            ? std::ranges::all_of(there, [](std::byte b) { return b == std::byte{0}; })
+            : there == write.data;
+    if (is_there) continue;
+    const int error =
+        group.mine().write({write.offset, write.length,
+                            write.data.empty() ? nullptr : write.data.data(), write.may_punch});
+    if (error != 0) return error;
+  }
+  return 0;
 }
 
 void NbdLinks::watch() {

@@ -65,6 +65,8 @@ class NbdLinks {
   std::uint64_t kept_bytes() const;
   void wait_until_back() const;
   // As Backing's.
+  void stay_in_session() noexcept { has_written_.store(true); }
+  // As Backing's.
   std::string trouble() const;
   // Makes what was kept before the call durable, and forgets it.
   void flush();
@@ -82,7 +84,8 @@ class NbdLinks {
   bool is_refused_for_good(const Error& error);
   void report_lost(const GroupPtr& group) const;
   void replace(std::unique_lock<std::mutex>& lock);
-  bool write_again(const Group& group) const;
+  int write_again(const Group& group) const;
+  int write_what_differs(const Group& group) const;
   void watch();
 
   const std::string uri_;

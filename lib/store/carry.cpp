@@ -14,12 +14,11 @@ void StoreImpl::require_may_carry(const LiveSession& session, Destination destin
   const auto& layers = session.layers;
   const auto from = layers.begin() + static_cast<std::ptrdiff_t>(surviving(layers));
   const bool is_at_server =
-      session.is_on_volatile ? true
-      : layers.empty()       ? session.begun && !is_at_client(session.record.writes) &&
-                             !is_persistent(session.record.writes)
-                       : std::any_of(from, layers.end(), [](const auto& layer) {
-                           return !is_at_client(layer.destination) || layer.kind == "mixed";
-                         });
+      layers.empty() ? session.begun && !is_at_client(session.record.writes) &&
+                           !is_persistent(session.record.writes)
+                     : std::any_of(from, layers.end(), [](const auto& layer) {
+                         return !is_at_client(layer.destination) || layer.kind == "mixed";
+                       });
   if (is_at_server)
     throw Error(ENOTSUP,
                 "the server has writes of this session that do not survive, and they can't be "
@@ -90,7 +89,6 @@ void StoreImpl::carry_to_server(LiveSession& session, const Progress& progress,
   }
   session.record.carrying.clear();
   session.record.writer = name;
-  session.is_on_volatile = false;
   // There are no layers left at the server then.
   if (result.to == Destination::direct) session.record.foundation = {name, "", ""};
   session.record.writes = result.to;

@@ -180,6 +180,9 @@ class Catalogue {
   // are not in `layers`, and adds to its history.
   void save_session(const SessionRecord& session, const std::vector<LayerRecord>& layers,
                     const std::vector<HistoryRecord>& events = {});
+  // Notes SessionRecord::has_passed of a station's session, which stays until it is taken back
+  // here.
+  void note_passed(bool has_passed);
   // Removes the session, its layers' records and its history.
   void remove_session(const std::string& id);
   // The last thousand events, oldest first.

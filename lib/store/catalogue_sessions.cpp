@@ -244,7 +244,7 @@ void Catalogue::save_session(const SessionRecord& session, const std::vector<Lay
       "token = excluded.token, peer = excluded.peer, boot = excluded.boot, "
       "writes = excluded.writes, started = excluded.started, ended = excluded.ended, "
       "plan = excluded.plan, writer = excluded.writer, foundation = excluded.foundation, "
-      "carrying = excluded.carrying, has_passed = excluded.has_passed, "
+      "carrying = excluded.carrying, has_passed = max(has_passed, excluded.has_passed), "
       "on_station = excluded.on_station",
       session.id, session.station, session.image, session.version, session.token, session.peer,
       session.boot, session.writes, session.started, session.ended, session.plan, session.writer,
@@ -259,6 +259,11 @@ void Catalogue::save_session(const SessionRecord& session, const std::vector<Lay
         "session = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
         session.id, kept_history);
   transaction.commit();
+}
+
+void Catalogue::note_passed(bool has_passed) {
+  const std::lock_guard lock(mutex_);
+  run(db_, "UPDATE session SET has_passed = ?", has_passed);
 }
 
 void Catalogue::remove_session(const std::string& id) {

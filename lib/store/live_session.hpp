@@ -25,10 +25,9 @@ struct LiveSession {
   std::vector<LayerRecord> layers;  // oldest first, one to one with the disk's stack
   std::string writer;               // at a server: who writes, as in Foundation
   bool on_station = false;          // and whether on top of persistent layers of the station's own
-  // At a station that has no layers yet: the server has volatile writes of the session.
-  bool is_on_volatile = false;
   std::vector<HistoryRecord> news;  // not saved yet
   bool saved = false;               // whether the catalogue knows the session
+  bool recorded = false;            // whether it knows it as it is now
   bool begun = false;               // whether it has a place for writes
   bool ended = false;
   bool told_full = false;  // that there is no place left for writes

@@ -150,8 +150,9 @@ double StoreImpl::push_layer(LiveSession& session, Destination destination) {
     session.layers.erase(session.layers.end() - 2);
     save(session);
     remove_layers(gone);
-  } else if (!before.layers.empty()) {
-    // What survives the next boot is the old layer as it was when it was left.
+  } else if (!before.layers.empty() && before.layers.front()->kind() == LayerKind::data) {
+    // What survives the next boot is the old layer as it was when it was left. What has passed on
+    // is the server's matter, which may be away; flushes cover it until it is settled.
     before.layers.front()->settle();
   }
   return pause;
@@ -212,7 +213,7 @@ double StoreImpl::redirect_to_pass(LiveSession& session, Destination destination
   if (session.begun && (!session.layers.empty() || !is_persistent(from)))
     return push_layer(session, destination);
   session.record.writes = destination;
-  if (session.begun) save(session);
+  save(session);
   return 0;
 }
 
@@ -223,12 +224,15 @@ double StoreImpl::redirect_to_layer(LiveSession& session, Destination destinatio
   double pause = 0;
   const bool has_passed = is_station() && passes(session.record.writes);
   // Known now in any case; exactly, once the server has been asked.
-  if (session.record.writes == Destination::server_persistent && has_written(session))
+  if (session.record.writes == Destination::server_persistent && has_written(session) &&
+      what_is_written_survives(session.record.writes, session.layers))
     session.record.foundation.writer = session.record.writer;
   if (session.begun)
     pause = push_layer(session, destination);
   else
     session.record.writes = destination;
+  // An engine that starts anew is to know of it.
+  if (is_station() && !session.begun) save(session);
   try {
     if (is_station()) tell_upstream(session, destination);
     if (has_passed) note_foundation(session);
@@ -296,7 +300,9 @@ bool StoreImpl::move_on(LiveSession& session, const Layer* full) {
   }
   const std::string who = "session " + session.record.id + ": " + to_string(from) + " is full";
   const WritePlan plan = session.record.plan;
-  for (auto step = plan.after(from); step != nullptr; step = plan.after(step->destination)) {
+  // A carry that failed leaves the writes where its plan does not.
+  const auto* const first = plan.find(from) == nullptr ? &plan.steps().front() : plan.after(from);
+  for (auto step = first; step != nullptr; step = plan.after(step->destination)) {
     const std::size_t news = session.news.size();
     try {
       require_possible(step->destination);

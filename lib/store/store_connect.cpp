@@ -143,7 +143,7 @@ StoreImpl::SessionPtr StoreImpl::make_live(SessionRecord record, std::vector<Lay
   session->layers = std::move(layers);
   Stack stack;
   stack.version = open_version(catalogue_.image(session->record.image), session->record.version,
-                               goes_on && must_resume(*session));
+                               goes_on && is_station() && session->record.has_passed);
   for (auto layer = session->layers.rbegin(); layer != session->layers.rend(); ++layer)
     stack.layers.push_back(
         open_layer(*layer, stack.version->shared_backing(), limit_for(*session, *layer)));
@@ -236,6 +236,7 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
   const std::string writer = random_hex(8);
   if (is_station()) {
     record.writer = writer;
+    catalogue_.note_passed(false);
     end_leftover();
   }
   auto session = make_live(record, std::move(layers), false);

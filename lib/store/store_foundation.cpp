@@ -6,21 +6,13 @@
 
 namespace plydisk {
 
-// Whether a station's session has, as far as is known here, written to its server, which then must
-// not begin another one for it. What earlier sessions have passed on survives there.
-bool StoreImpl::must_resume(const LiveSession& session) {
-  if (!is_station()) return false;
-  if (session.layers.empty()) return passes(session.record.writes);
-  const auto is_of_session = [&](const LayerRecord& layer) {
-    return !is_persistent(layer.destination) || layer.passed.to_image == session.record.writer ||
-           layer.passed.to_layers == session.record.writer;
-  };
-  // One at the bottom stands for all that was passed before there were layers.
-  const LayerRecord& bottom = session.layers.front();
-  if (!is_at_client(bottom.destination) && !is_persistent(bottom.destination)) return true;
-  return std::ranges::any_of(session.layers, [&](const LayerRecord& layer) {
-    return is_of_session(layer) && may_have_passed(layer);
-  });
+// From now on the server must not begin another session for the one that is here.
+void StoreImpl::note_passed() noexcept {
+  try {
+    catalogue_.note_passed(true);
+  } catch (const std::exception& error) {
+    log(std::string("it can't be written down that something went to the server: ") + error.what());
+  }
 }
 
 bool StoreImpl::may_have_passed(const LayerRecord& layer) {
@@ -56,7 +48,12 @@ void StoreImpl::take_foundation(LiveSession& session, const std::optional<Sessio
   if (!options_.upstream) return;
   const Upstream::SessionState state = options_.upstream->session_state();
   session.record.foundation = state.foundation;
-  session.is_on_volatile = state.has_volatile;
+  // Its layers must go with what they lie on.
+  if (!rest && state.has_volatile) {
+    push_marker(session, Destination::server_volatile);
+    catalogue_.note_passed(true);
+    session.disk->stack().version->backing().stay_in_session();
+  }
   if (rest && state.has_volatile)
     throw Error(EBUSY, "the server has volatile writes of station " +
                            quote(session.record.station) +

@@ -259,6 +259,7 @@ std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image,
     if (is_station()) {
       agreement_.expect_image(image.uuid);
       nbd.on_reconnect = [this] { agreement_.restore(); };
+      nbd.on_first_write = [this] { note_passed(); };
     }
     backing = open_backing(backing_of(image), nbd);
   }

@@ -120,7 +120,7 @@ class StoreImpl final : public Store {
   void leave(const SessionPtr& session) noexcept;
 
   // store_foundation.cpp
-  bool must_resume(const LiveSession& session);
+  void note_passed() noexcept;
   bool may_have_passed(const LayerRecord& layer);
   void restore_agreement(const LiveSession& session);
   void take_foundation(LiveSession& session, const std::optional<SessionRecord>& rest);
@@ -149,6 +149,7 @@ class StoreImpl final : public Store {
   static Passed passed_by(const LiveSession& session, Destination destination);
   void begin_writing(LiveSession& session);
   void begin_locked(LiveSession& session);
+  bool goes_on_in_top(const LiveSession& session) const;
   void start_direct(LiveSession& session);
   void note_image_writer(const LiveSession& session);
   void end_direct(const std::string& image) noexcept;
@@ -158,6 +159,7 @@ class StoreImpl final : public Store {
   void drop_layers(const std::vector<LayerRecord>& layers, const std::function<void()>& save);
   enum class End { now, if_idle };
   void finish(const SessionPtr& session, End when, bool discard, const std::string& reason);
+  void end_at_server(const std::string& id);
   void finish_record(SessionRecord record, bool discard);
   // Null for one at rest.
   SessionPtr live_session(const std::string& name);

@@ -148,7 +148,6 @@ void StoreImpl::save(LiveSession& session) {
     const std::lock_guard lock(mutex_);
     session.record.peer = session.peer.empty() ? session.record.peer : session.peer;
   }
-  if (is_station() && passes(session.record.writes)) session.record.has_passed = true;
   // What goes to a station's own destinations is not written here, nor what is dropped at the end.
   const Destination writes = session.record.writes;
   const bool has_place = writes == Destination::direct || !session.layers.empty();
@@ -159,7 +158,7 @@ void StoreImpl::save(LiveSession& session) {
   }
   catalogue_.save_session(session.record, session.layers, session.news);
   session.news.clear();
-  session.saved = true;
+  session.saved = session.recorded = true;
   publish(session);
 }
 
@@ -186,8 +185,6 @@ void StoreImpl::begin_locked(LiveSession& session) {
     start_direct(session);
     note_image_writer(session);
   }
-  if (session.is_on_volatile && session.layers.empty())
-    push_marker(session, Destination::server_volatile);
   if (!is_station() && is_at_client(writes) && !stack.layers.empty()) {
     // Nothing comes until the station says so, and then to a layer of its own.
     save(session);
@@ -195,16 +192,22 @@ void StoreImpl::begin_locked(LiveSession& session) {
   } else if (session.layers.empty() && direct) {
     save(session);
     session.disk->change([](Stack&, bool& is_direct) { is_direct = true; });
-  } else if (!session.layers.empty() && !session.is_on_volatile &&
-             session.layers.back().destination == writes &&
-             session.layers.back().kind != "mixed") {  // its pass sectors can't be changed in place
-    if (direct) session.layers.back().passed = passed_by(session, writes);
+  } else if (goes_on_in_top(session)) {
     save(session);
     session.disk->change([&](Stack&, bool& is_direct) { is_direct = direct; });
   } else {
     push_layer(session, writes);
   }
   session.begun = true;
+}
+
+// Whether the layer at the top, perhaps of an earlier session, takes this one's writes.
+bool StoreImpl::goes_on_in_top(const LiveSession& session) const {
+  if (session.layers.empty()) return false;
+  const LayerRecord& top = session.layers.back();
+  if (top.destination != session.record.writes || top.kind == "mixed") return false;
+  // What an earlier session passed on is known to be there; what this one does is not yet.
+  return !is_station() || top.kind != "pass" || top.passed == passed_by(session, top.destination);
 }
 
 void StoreImpl::start_direct(LiveSession& session) {
@@ -286,7 +289,7 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
     drop_layers(doomed, [&] {
       if (kept == 0) {
         if (session->saved) catalogue_.remove_session(session->record.id);
-      } else if (session->begun) {
+      } else if (session->begun || session->recorded) {
         session->record.ended = std::time(nullptr);
         session->news.push_back({session->record.ended, "ended", reason});
         save(*session);
@@ -298,17 +301,7 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
   if (was_direct) end_direct(session->record.image);
   // Else it would come back to the server, and begin a session there.
   if (is_station()) close_versions([](OpenVersion&) { return true; });
-  if (is_station() && options_.upstream) {
-    agreement_.set(std::nullopt);
-    agreement_.expect(std::nullopt);
-    try {
-      options_.upstream->end_session();
-    } catch (const Error& error) {
-      // ENOENT: it never began there.
-      if (error.code() != ENOENT)
-        log("session " + session->record.id + " has ended, but not at the server: " + error.what());
-    }
-  }
+  end_at_server(session->record.id);
   {
     const std::lock_guard lock(mutex_);
     live_.erase(session->record.id);
@@ -320,6 +313,20 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
 }
 
 // Ends a session that no one serves in this process.
+// At a station whose session is over.
+void StoreImpl::end_at_server(const std::string& id) {
+  if (!is_station() || !options_.upstream) return;
+  agreement_.set(std::nullopt);
+  agreement_.expect(std::nullopt);
+  try {
+    options_.upstream->end_session();
+  } catch (const Error& error) {
+    // ENOENT: it never began there.
+    if (error.code() != ENOENT)
+      log("session " + id + " has ended, but not at the server: " + error.what());
+  }
+}
+
 void StoreImpl::finish_record(SessionRecord record, bool discard) {
   std::vector<LayerRecord> layers = catalogue_.session_layers(record.id);
   // Nobody can come back to a session that has no name.
@@ -389,7 +396,13 @@ StoreImpl::SessionPtr StoreImpl::live_session(const std::string& name) {
 }
 
 void StoreImpl::end_session(const std::string& name, bool discard) {
-  const std::string id = session_id(name);
+  std::string id;
+  try {
+    id = session_id(name);
+  } catch (const Error&) {
+    end_at_server(name);  // which may have one in which nothing was written
+    throw;
+  }
   std::unique_lock connect(connect_mutex_);
   SessionPtr session;
   {
@@ -402,6 +415,7 @@ void StoreImpl::end_session(const std::string& name, bool discard) {
   }
   // Nobody can resume or begin it now.
   const auto record = catalogue_.find_session(id);
+  if (record && record->ended == 0) end_at_server(id);
   if (!record) throw Error(ENOENT, "there is no session " + quote(name));
   if (record->ended != 0 && !discard)
     throw Error(EINVAL, "session " + id +

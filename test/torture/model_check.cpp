@@ -45,16 +45,20 @@ std::uint64_t below(Random& random, std::uint64_t limit) { return random() % lim
 
 constexpr const char* token = "0123456789abcdef";
 
-void add_image_and_station(Store& store, const std::string& from) {
+// Returns the image's uuid, which is `uuid` if that is not empty.
+std::string add_image_and_station(Store& store, const std::string& from,
+                                  const std::string& uuid = {}) {
   Store::NewImage image;
+  image.uuid = uuid;
   image.name = "img";
   image.from = from;
   image.link = true;
-  store.create_image(image, {});
+  const std::string its_uuid = store.create_image(image, {}).record.uuid;
   StationRecord station;
   station.name = "pc";
   station.writes = Destination::server_volatile;
   store.catalogue().add_station(station);
+  return its_uuid;
 }
 
 class Checker {
@@ -66,17 +70,17 @@ class Checker {
         flat_(disk_size),
         survivor_(disk_size) {
     make_backing();
-    std::string from = (folder / "backing").string();
+    std::string from = (folder / "backing").string(), uuid;
     if (is_station_) {
       Store::init(folder / "server");
-      add_image_and_station(*Store::open(folder / "server"), from);
+      uuid = add_image_and_station(*Store::open(folder / "server"), from);
       server_ = std::make_unique<torture::ServerProcess>(folder / "server");
       std::filesystem::create_directory(folder / "memory");
       from = uri();
     }
     Store::init(folder / "store", is_station_ ? StoreRole::station : StoreRole::server);
     open_store();
-    add_image_and_station(*store_, from);
+    add_image_and_station(*store_, from, uuid);
     connect();
   }
 
