@@ -150,12 +150,18 @@ double StoreImpl::push_layer(LiveSession& session, Destination destination) {
     session.layers.erase(session.layers.end() - 2);
     save(session);
     remove_layers(gone);
-  } else if (!before.layers.empty() && before.layers.front()->kind() == LayerKind::data) {
-    // What survives the next boot is the old layer as it was when it was left. What has passed on
-    // is the server's matter, which may be away; flushes cover it until it is settled.
+  } else if (!before.layers.empty() && !waits_for_server(session, *before.layers.front())) {
+    // What survives the next boot is the old layer as it was when it was left.
     before.layers.front()->settle();
   }
   return pause;
+}
+
+// Whether a layer of a station's can't be settled now, since what has passed on past it is at a
+// server that is away. Flushes cover it until then.
+bool StoreImpl::waits_for_server(const LiveSession& session, const Layer& layer) const {
+  return is_station() && layer.kind() == LayerKind::pass &&
+         !session.disk->stack().version->backing().trouble().empty();
 }
 
 // Nobody is let in to the image, and nobody else may claim it, while the claim stands.
