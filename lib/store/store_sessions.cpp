@@ -179,13 +179,12 @@ void StoreImpl::begin_writing(LiveSession& session) {
 
 void StoreImpl::begin_locked(LiveSession& session) {
   const Destination writes = session.record.writes;
-  const Stack stack = session.disk->stack();
   const bool direct = passes(writes);
   if (direct) {
     start_direct(session);
     note_image_writer(session);
   }
-  if (!is_station() && is_at_client(writes) && !stack.layers.empty()) {
+  if (!is_station() && is_at_client(writes) && !session.layers.empty()) {
     // Nothing comes until the station says so, and then to a layer of its own.
     save(session);
     session.disk->change([](Stack&, bool& is_direct) { is_direct = false; });
@@ -312,7 +311,6 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
   if (failure) std::rethrow_exception(failure);
 }
 
-// Ends a session that no one serves in this process.
 // At a station whose session is over.
 void StoreImpl::end_at_server(const std::string& id) {
   if (!is_station() || !options_.upstream) return;
@@ -327,6 +325,7 @@ void StoreImpl::end_at_server(const std::string& id) {
   }
 }
 
+// Ends a session that no one serves in this process.
 void StoreImpl::finish_record(SessionRecord record, bool discard) {
   std::vector<LayerRecord> layers = catalogue_.session_layers(record.id);
   // Nobody can come back to a session that has no name.
