@@ -22,13 +22,13 @@ namespace {
 
 // Of the signals' handler, which can't have an object.
 int wake = -1;
-std::array<struct sigaction, 65>* chained = nullptr;
+std::array<struct sigaction, NSIG> before;
 
 void on_signal(int signal) {
   const int saved = errno;
   const std::uint64_t one = 1;
   static_cast<void>(!::write(wake, &one, sizeof one));
-  (*chained)[static_cast<std::size_t>(signal)].sa_handler(signal);
+  before[static_cast<std::size_t>(signal)].sa_handler(signal);
   errno = saved;
 }
 
@@ -79,26 +79,24 @@ std::vector<int> accepted_connections(const std::filesystem::path& control) {
 OrderlyEnd::OrderlyEnd(std::filesystem::path control)
     : control_(std::move(control)), stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!stop_) throw_errno("cannot make an event descriptor");
-  static std::array<struct sigaction, 65> handlers;
   static UniqueFd signalled;
   signalled.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!signalled) throw_errno("cannot make an event descriptor");
   wake = signalled.get();
-  chained = &handlers;
-  for (std::size_t i = 0; i < signals.size(); ++i) {
-    ::sigaction(signals[i], nullptr, &before_[i]);
-    const auto handler = before_[i].sa_handler;
-    if (handler == SIG_DFL || handler == SIG_IGN) continue;  // not nbdkit's
-    handlers[static_cast<std::size_t>(signals[i])] = before_[i];
-    struct sigaction action = before_[i];
+  for (const int signal : signals) {
+    struct sigaction& known = before[static_cast<std::size_t>(signal)];
+    ::sigaction(signal, nullptr, &known);
+    if (known.sa_handler == SIG_DFL || known.sa_handler == SIG_IGN) continue;  // not nbdkit's
+    struct sigaction action = known;
     action.sa_handler = on_signal;
-    ::sigaction(signals[i], &action, nullptr);
+    ::sigaction(signal, &action, nullptr);
   }
   thread_ = start_without_signals([this] { run(); });
 }
 
 OrderlyEnd::~OrderlyEnd() {
-  for (std::size_t i = 0; i < signals.size(); ++i) ::sigaction(signals[i], &before_[i], nullptr);
+  for (const int signal : signals)
+    ::sigaction(signal, &before[static_cast<std::size_t>(signal)], nullptr);
   const std::uint64_t one = 1;
   // It cannot fail: the counter of an event descriptor is far from full.
   static_cast<void>(!::write(stop_.get(), &one, sizeof one));

@@ -28,7 +28,6 @@ class OrderlyEnd {
   void run() const noexcept;
 
   const std::filesystem::path control_;
-  std::array<struct sigaction, signals.size()> before_{};
   UniqueFd stop_;  // readable when this ends
   std::thread thread_;
 };
