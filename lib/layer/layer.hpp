@@ -57,6 +57,9 @@ struct LayerOptions {
   Durability durability = Durability::process;
   std::string boot_id;      // of this machine's kernel
   std::uint64_t limit = 0;  // bytes that its files may take; 0: no limit
+  // Whether a crash of the process may leave a sector half written while its write is under way,
+  // since whoever writes does it again: for that, sectors are written faster in memory.
+  bool may_tear = false;
   // Pass layers: makes what was written to the backing durable.
   std::function<void()> sync_backing;
 };

@@ -66,6 +66,8 @@ LayerOptions StoreImpl::layer_options(const LayerRecord& record,
   options.durability =
       is_persistent(record.destination) ? Durability::durable : Durability::process;
   options.boot_id = boot_id_;
+  // The kernel sends again what an engine has not answered when it is killed.
+  options.may_tear = record.destination == Destination::client_ram;
   // One thread flushes for others, which wait for it.
   options.sync_backing = [backing] {
     const ThrowIfAway no(false);

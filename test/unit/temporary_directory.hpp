@@ -12,8 +12,9 @@ namespace plydisk::test {
 
 class TemporaryDirectory {
  public:
-  TemporaryDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "plydisk-test-XXXXXX").string();
+  explicit TemporaryDirectory(const std::filesystem::path& parent =
+                                  std::filesystem::temp_directory_path()) {
+    std::string name = (parent / "plydisk-test-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) throw_errno("cannot make a folder for a test");
     path_ = name;
   }
