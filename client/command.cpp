@@ -1,35 +1,16 @@
 #include "command.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <iostream>
-#include <thread>
 
 #include "base/error.hpp"
-#include "control/client.hpp"
 #include "control/protocol.hpp"
-#include "control/service.hpp"
+#include "control/store_caller.hpp"
 #include "output.hpp"
-#include "store/store.hpp"
 
 namespace plydisk {
 
 using nlohmann::json;
-
-namespace {
-
-// Another command may have the store for a moment, and a server that starts has it before it
-// listens.
-constexpr auto patience = std::chrono::seconds(3);
-constexpr auto between_calls = std::chrono::milliseconds(50);
-
-json call_in_process(Store& store, const std::string& method, const json& params,
-                     const Progress& progress) {
-  ControlService service(store, ControlService::Role::command);
-  return service.call(method, params, progress);
-}
-
-}  // namespace
 
 std::string absolute_path(const std::string& path) {
   return std::filesystem::absolute(path).lexically_normal().string();
@@ -53,31 +34,15 @@ nlohmann::json null_if_empty(const std::string& text) {
 std::filesystem::path Command::store_directory() const { return absolute_path(store); }
 
 json Command::call(const std::string& method, const json& params) const {
-  const std::filesystem::path directory = store_directory();
   ProgressBar bar;
-  const Progress progress = [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); };
-  const auto give_up = std::chrono::steady_clock::now() + patience;
-  for (;;) {
-    if (auto client = ControlClient::connect(directory))
-      return client->call(method, params, progress);
-    const bool is_late = std::chrono::steady_clock::now() >= give_up;
-    if (is_attached && is_late)
-      throw Error(EAGAIN,
-                  "the process that serves this disk does not answer, and nothing was changed; it "
-                  "is started anew if need be: try again");
-    std::unique_ptr<Store> opened;
-    try {
-      if (!is_attached) opened = Store::open(directory);
-    } catch (const Error& error) {
-      if (error.code() != EBUSY) throw;
-      if (is_late)
-        throw Error(EBUSY, error.what() + std::string(", and nobody answers on ") +
-                               (directory / "control").string() +
-                               ": wait until it is done, or stop it");
-    }
-    if (opened) return call_in_process(*opened, method, params, progress);
-    std::this_thread::sleep_for(between_calls);
-  }
+  StoreCaller::Options options;
+  if (is_attached)
+    options.server_only =
+        "the process that serves this disk does not answer, and nothing was changed; it is started "
+        "anew if need be: try again";
+  return StoreCaller(store_directory(), options)
+      .call(method, params,
+            [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); });
 }
 
 int Command::show(const json& result, const std::function<void(const json&)>& print) const {

@@ -171,6 +171,22 @@ void add_station_verbs(CLI::App& app, Command& command) {
   });
   add_by_name(*group, command, "show", "Show a station", print_station);
   add_station_set(*group, command);
+  auto name = std::make_shared<std::string>();
+  auto to = std::make_shared<std::string>();
+  CLI::App* rename =
+      add_verb(*group, "rename", "Give a station another name; not while it has a session",
+               "  plydisk station rename pc07 reading-room-7");
+  rename->add_option("NAME", *name, "The name of the station")->required();
+  rename->add_option("NEW", *to, "Its new name")->required();
+  rename->callback([&command, name, to] {
+    command.run = [&command, name, to] {
+      return command.show(command.call("station.rename", {{"name", *name}, {"to", *to}}),
+                          [name](const json& station) {
+                            std::cout << "station " << printable(std::string_view(*name))
+                                      << " is called " << printable(station["name"]) << " now\n";
+                          });
+    };
+  });
   add_by_name(*group, command, "remove",
               "Remove a station; not while it has a session or persistent writes",
               [](const json& station) {

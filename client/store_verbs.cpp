@@ -97,6 +97,46 @@ void add_status(CLI::App& app, Command& command) {
   });
 }
 
+void print_event(const json& event) {
+  std::cout << format_time(event["at"]) << "  " << printable(event["topic"]) << "  "
+            << printable(event["event"]) << "  " << printable(event["name"]) << "  "
+            << printable(event["detail"]) << "\n";
+}
+
+// Ends with an error when the server does.
+int show_events(const Command& command, bool follow) {
+  constexpr unsigned wait_ms = 10'000;
+  json request = json::object();
+  for (bool first = true;; first = false) {
+    const json answer = command.call("events", request);
+    if (!first && answer["lost"].get<bool>())
+      std::cerr << "plydisk: the server has begun anew, or more has happened than it keeps: some "
+                   "events are missing\n";
+    for (const json& event : answer["events"]) {
+      if (command.as_json)
+        std::cout << event.dump(-1, ' ', false, json::error_handler_t::replace) << "\n";
+      else
+        print_event(event);
+      request["after"] = event["number"];
+    }
+    std::cout.flush();
+    if (!follow || !std::cout) return 0;
+    request["log"] = answer["log"];
+    request["wait"] = wait_ms;
+  }
+}
+
+void add_events(CLI::App& app, Command& command) {
+  auto follow = std::make_shared<bool>(false);
+  CLI::App* verb = add_verb(app, "events", "Show what has happened since the server was started",
+                            "  plydisk events\n"
+                            "  plydisk events --follow --json | jq .event");
+  verb->add_flag("-f,--follow", *follow, "Go on as more happens");
+  verb->callback([&command, follow] {
+    command.run = [&command, follow] { return show_events(command, *follow); };
+  });
+}
+
 void add_param(CLI::App& app, Command& command) {
   CLI::App* group = add_group(app, "param", "Parameters of the store");
   CLI::App* list = add_verb(*group, "list", "List all parameters", "  plydisk param list");
@@ -136,6 +176,7 @@ void add_param(CLI::App& app, Command& command) {
 void add_store_verbs(CLI::App& app, Command& command) {
   add_init(app, command);
   add_status(app, command);
+  add_events(app, command);
   add_param(app, command);
 }
 

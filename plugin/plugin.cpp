@@ -220,6 +220,8 @@ std::unique_ptr<Server> open_server(bool serve) {
   }
   StoreOptions options;
   options.serve = serve;
+  // A command, or an administration mount, may have the store for a moment.
+  options.lock_patience = std::chrono::seconds(3);
   options.nbd = nbd;
   options.memory = configuration.memory;
   options.keeps_files = configuration.files;

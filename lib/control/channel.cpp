@@ -66,11 +66,39 @@ LineChannel::Got LineChannel::read_line(std::string& line) {
 }
 
 bool LineChannel::write_line(std::string_view line) {
-  constexpr int patience_ms = 30'000;
   std::string bytes(line);
   bytes += '\n';
-  for (std::size_t sent = 0; sent < bytes.size();) {
-    const ssize_t length = ::send(socket_.get(), bytes.data() + sent, bytes.size() - sent,
+  return write_data(bytes.data(), bytes.size());
+}
+
+bool LineChannel::read_data(void* buffer, std::size_t length) {
+  auto* to = static_cast<char*>(buffer);
+  const std::size_t here = std::min(length, buffer_.size());
+  std::memcpy(to, buffer_.data(), here);
+  buffer_.erase(0, here);
+  searched_ = 0;
+  for (std::size_t got = here; got < length;) {
+    if (ended_ || !wait_for(POLLIN, -1)) return false;
+    const ssize_t more = ::recv(socket_.get(), to + got, length - got, MSG_DONTWAIT);
+    if (more > 0)
+      got += static_cast<std::size_t>(more);
+    else if (more == 0 || (errno != EAGAIN && errno != EINTR))
+      ended_ = true;
+  }
+  return true;
+}
+
+bool LineChannel::is_stale() const {
+  char byte = 0;
+  return ended_ || !buffer_.empty() ||
+         ::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+         (errno != EAGAIN && errno != EINTR);
+}
+
+bool LineChannel::write_data(const void* data, std::size_t size) {
+  constexpr int patience_ms = 30'000;
+  for (std::size_t sent = 0; sent < size;) {
+    const ssize_t length = ::send(socket_.get(), static_cast<const char*>(data) + sent, size - sent,
                                   MSG_NOSIGNAL | MSG_DONTWAIT);
     if (length >= 0) {
       sent += static_cast<std::size_t>(length);

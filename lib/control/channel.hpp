@@ -44,6 +44,11 @@ class LineChannel {
   Got read_line(std::string& line);
   // Adds the newline. False if the peer is gone, takes nothing for 30 seconds, or on a stop.
   bool write_line(std::string_view line);
+  // Bytes that belong to the line before. False as above, or if the peer is gone.
+  bool read_data(void* buffer, std::size_t length);
+  bool write_data(const void* data, std::size_t length);
+  // Whether the peer is gone, or has sent what nobody has read.
+  bool is_stale() const;
 
  private:
   // False on a stop, a timeout or an error. -1: no timeout.

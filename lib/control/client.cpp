@@ -37,6 +37,7 @@ std::optional<ControlClient> ControlClient::connect(const std::filesystem::path&
 
 json ControlClient::call(const std::string& method, const json& params, const Progress& progress) {
   const std::int64_t id = ++last_id_;
+  in_order_ = false;
   // When it can't be sent, the reason may wait to be read: a server that is full says so.
   channel_.write_line(
       to_line({{"jsonrpc", "2.0"}, {"id", id}, {"method", method}, {"params", params}}));
@@ -55,12 +56,25 @@ json ControlClient::call(const std::string& method, const json& params, const Pr
           progress(told.at("done").get<std::uint64_t>(), told.at("total").get<std::uint64_t>());
         continue;
       }
+      in_order_ = true;
       if (const auto error = message.find("error"); error != message.end()) throw_error(*error);
       if (message.at("id") == id) return message.at("result");
+      in_order_ = false;
     } catch (const json::exception&) {
       throw Error(EPROTO, "the server's answer is not understood: is it of another version?");
     }
   }
+}
+
+void ControlClient::call_for_data(const std::string& method, const json& params, void* buffer,
+                                  std::size_t length) {
+  const json result = call(method, params);
+  in_order_ = false;
+  if (result.value("bytes", std::uint64_t{0}) != length)
+    throw Error(EPROTO, "the server's answer is not understood: is it of another version?");
+  if (!channel_.read_data(buffer, length))
+    throw Error(ECONNRESET, "what serves this store went away before it answered");
+  in_order_ = true;
 }
 
 }  // namespace plydisk

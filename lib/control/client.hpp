@@ -21,12 +21,20 @@ class ControlClient {
   // ECONNRESET if it went away before it answered.
   nlohmann::json call(const std::string& method, const nlohmann::json& params,
                       const Progress& progress = {});
+  // Likewise, of a method whose result is bytes: exactly `length` of them.
+  void call_for_data(const std::string& method, const nlohmann::json& params, void* buffer,
+                     std::size_t length);
+  // Whether the server is gone, as far as that is known.
+  bool is_stale() const { return channel_.is_stale(); }
+  // Whether the last answer was read to its end, so that another call can be made.
+  bool is_in_order() const noexcept { return in_order_; }
 
  private:
   explicit ControlClient(UniqueFd socket);
 
   LineChannel channel_;
   std::int64_t last_id_ = 0;
+  bool in_order_ = true;
 };
 
 }  // namespace plydisk

@@ -24,6 +24,8 @@ json station_show(ControlService& service, const Params& params, const Progress&
 json station_set(ControlService& service, const Params& params, const Progress& progress);
 json station_remove(ControlService& service, const Params& params, const Progress& progress);
 
+json station_rename(ControlService& service, const Params& params, const Progress& progress);
+
 json session_list(ControlService& service, const Params& params, const Progress& progress);
 json session_show(ControlService& service, const Params& params, const Progress& progress);
 json session_end(ControlService& service, const Params& params, const Progress& progress);
@@ -31,6 +33,7 @@ json redirect(ControlService& service, const Params& params, const Progress& pro
 
 json layer_list(ControlService& service, const Params& params, const Progress& progress);
 json layer_show(ControlService& service, const Params& params, const Progress& progress);
+json layer_remove(ControlService& service, const Params& params, const Progress& progress);
 json layer_check(ControlService& service, const Params& params, const Progress& progress);
 
 json param_list(ControlService& service, const Params& params, const Progress& progress);
@@ -38,5 +41,12 @@ json param_get(ControlService& service, const Params& params, const Progress& pr
 json param_set(ControlService& service, const Params& params, const Progress& progress);
 
 json status(ControlService& service, const Params& params, const Progress& progress);
+json changes(ControlService& service, const Params& params, const Progress& progress);
+json events(ControlService& service, const Params& params, const Progress& progress);
+json names(ControlService& service, const Params& params, const Progress& progress);
+
+json disk_open(ControlService& service, DiskView& disk, const Params& params);
+json disk_read(ControlService& service, DiskView& disk, const Params& params);
+json disk_extents(ControlService& service, DiskView& disk, const Params& params);
 
 }  // namespace plydisk::methods

@@ -7,7 +7,7 @@ namespace plydisk::methods {
 json image_create(ControlService& service, const Params& params, const Progress& progress) {
   Store::NewImage image;
   image.name = params.text("name");
-  image.size = params.bytes("size");
+  image.size = params.optional_number("size");
   image.from = params.optional_text("from").value_or("");
   image.link = params.flag("link");
   image.description = params.optional_text("description").value_or("");

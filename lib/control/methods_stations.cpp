@@ -29,7 +29,7 @@ json station_add(ControlService& service, const Params& params, const Progress&)
   Catalogue& catalogue = service.store().catalogue();
   StationRecord station;
   station.name = params.text("name");
-  station.created = std::time(nullptr);
+  station.created = station.changed = std::time(nullptr);
   apply(params, station);
   catalogue.add_station(station);
   return station_json(catalogue, station);
@@ -53,6 +53,11 @@ json station_set(ControlService& service, const Params& params, const Progress&)
   return station_json(
       catalogue, catalogue.change_station(params.text("name"),
                                           [&](StationRecord& station) { apply(params, station); }));
+}
+
+json station_rename(ControlService& service, const Params& params, const Progress&) {
+  return station_json(service.store().catalogue(),
+                      service.store().rename_station(params.text("name"), params.text("to")));
 }
 
 json station_remove(ControlService& service, const Params& params, const Progress&) {

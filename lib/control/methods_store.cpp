@@ -24,6 +24,12 @@ json layer_check(ControlService& service, const Params& params, const Progress&)
   return {{"uuid", uuid}, {"sound", faults.empty()}, {"faults", faults}};
 }
 
+json layer_remove(ControlService& service, const Params& params, const Progress&) {
+  const std::string uuid = params.text("layer");
+  service.store().remove_layer(uuid);
+  return {{"uuid", uuid}};
+}
+
 json param_list(ControlService& service, const Params&, const Progress&) {
   json parameters = json::array();
   for (const ParameterSpec& spec : parameter_specs())

@@ -71,12 +71,18 @@ bool Params::flag(const char* field) const {
   return value->get<bool>();
 }
 
-std::optional<std::uint64_t> Params::bytes(const char* field) const {
+std::optional<std::uint64_t> Params::optional_number(const char* field) const {
   const json* value = find(field);
   if (value == nullptr) return std::nullopt;
   if (!value->is_number_integer() || *value < 0)
-    refuse("the field " + quote(field) + " must be a whole number of bytes");
+    refuse("the field " + quote(field) + " must be a whole number, from 0");
   return value->get<std::uint64_t>();
+}
+
+std::uint64_t Params::number(const char* field) const {
+  const auto value = optional_number(field);
+  if (!value) refuse("the field " + quote(field) + " is missing");
+  return *value;
 }
 
 }  // namespace plydisk

@@ -23,8 +23,9 @@ class Params {
   std::optional<std::string> optional_text(const char* field) const;
   std::vector<std::string> texts(const char* field) const;
   std::optional<WritePlan> write_plan(const char* field) const;
-  bool flag(const char* field) const;  // false if not given
-  std::optional<std::uint64_t> bytes(const char* field) const;
+  bool flag(const char* field) const;                                     // false if not given
+  std::optional<std::uint64_t> optional_number(const char* field) const;  // from 0
+  std::uint64_t number(const char* field) const;
 
   [[noreturn]] void refuse(const std::string& sentence) const;
 

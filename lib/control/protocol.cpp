@@ -73,29 +73,38 @@ std::string to_line(const json& message) {
   return message.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-std::optional<json> answer_request(ControlService& service, std::string_view line,
-                                   const std::function<void(const json&)>& notify) {
+std::optional<Answer> answer_request(ControlService& service, DiskView& disk, std::string_view line,
+                                     const std::function<void(const json&)>& notify) {
   const json message = json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (message.is_discarded())
-    return error_answer(nullptr,
-                        error_json(rpc_code::parse_error, EINVAL, "the request is not JSON"));
+    return Answer{
+        error_answer(nullptr, error_json(rpc_code::parse_error, EINVAL, "the request is not JSON")),
+        {}};
   Request request;
   bool understood = false;
   try {
     parse_request(message, request);
     understood = true;
-    const json result =
-        service.call(request.method, *request.params, [&](std::uint64_t done, std::uint64_t total) {
+    json result = service.call(
+        request.method, *request.params,
+        [&](std::uint64_t done, std::uint64_t total) {
           notify({{"jsonrpc", "2.0"},
                   {"method", "progress"},
                   {"params", {{"done", done}, {"total", total}}}});
-        });
+        },
+        &disk);
     if (!request.id) return std::nullopt;
-    return json{{"jsonrpc", "2.0"}, {"id", *request.id}, {"result", result}};
+    Answer answer;
+    if (result.is_binary()) {
+      answer.data = std::move(result.get_binary());
+      result = {{"bytes", answer.data.size()}};
+    }
+    answer.line = {{"jsonrpc", "2.0"}, {"id", *request.id}, {"result", std::move(result)}};
+    return answer;
   } catch (...) {
     // What is no request is always answered: its sender cannot have meant a notification.
     if (understood && !request.id) return std::nullopt;
-    return error_answer(request.id.value_or(nullptr), current_error_json());
+    return Answer{error_answer(request.id.value_or(nullptr), current_error_json()), {}};
   }
 }
 

@@ -6,6 +6,8 @@
 //   ← {"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"a sentence",
 //                                      "data":{"errno":16,"name":"EBUSY"}}}
 //
+// An answer with {"bytes":N} for a result that is bytes has them behind its newline, as they are.
+//
 // Requests of one client are answered one after the other, in order. A request without an id is
 // carried out and not answered.
 #pragma once
@@ -16,12 +18,14 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.hpp"
 
 namespace plydisk {
 
 class ControlService;
+struct DiskView;
 
 // Bytes of a request, its newline not counted.
 inline constexpr std::size_t longest_request = std::size_t{1} << 20;
@@ -52,11 +56,16 @@ nlohmann::json error_answer(const nlohmann::json& id, const nlohmann::json& erro
 // Text that is not UTF-8 (file names) has its bad bytes replaced.
 std::string to_line(const nlohmann::json& message);
 
-// Carries out one request. `notify` gets the notifications that come before the answer; what it
-// throws cancels the work. Returns the answer; none for a request without an id. Throws nothing of
-// its own: all that is wrong with the request is in the answer.
-std::optional<nlohmann::json> answer_request(
-    ControlService& service, std::string_view line,
-    const std::function<void(const nlohmann::json&)>& notify);
+struct Answer {
+  nlohmann::json line;
+  std::vector<std::uint8_t> data;  // what follows it
+};
+
+// Carries out one request. `disk` is the client's, for the methods of a disk. `notify` gets the
+// notifications that come before the answer; what it throws cancels the work. Returns the answer;
+// none for a request without an id. Throws nothing of its own: all that is wrong with the request
+// is in the answer.
+std::optional<Answer> answer_request(ControlService& service, DiskView& disk, std::string_view line,
+                                     const std::function<void(const nlohmann::json&)>& notify);
 
 }  // namespace plydisk

@@ -58,6 +58,7 @@ json image_json(Catalogue& catalogue, const ImageStatus& image) {
           {"description", record.description},
           {"writes", optional_json(record.writes)},
           {"created", time_json(record.created)},
+          {"changed", time_json(record.changed)},
           {"published", record.published},
           {"state", image.state},
           {"allocated", image.allocated},
@@ -74,7 +75,8 @@ json station_json(Catalogue& catalogue, const StationRecord& station) {
           {"has_secret", station.secret.has_value()},
           {"allow", station.allow},
           {"comment", station.comment},
-          {"created", time_json(station.created)}};
+          {"created", time_json(station.created)},
+          {"changed", time_json(station.changed)}};
 }
 
 json session_json(const SessionStatus& session) {
@@ -124,6 +126,11 @@ json layer_json(const LayerStatus& layer) {
           {"chunks", layer.chunks},
           {"created", time_json(record.created)},
           {"index", (layer.folder / "index.sqlite").string()}};
+}
+
+json event_json(const Event& event) {
+  return {{"number", event.number}, {"at", time_json(event.at)}, {"topic", to_string(event.topic)},
+          {"event", event.event},   {"name", event.name},        {"detail", event.detail}};
 }
 
 json parameter_json(Catalogue& catalogue, const ParameterSpec& spec) {

@@ -21,6 +21,7 @@ nlohmann::json station_json(Catalogue& catalogue, const StationRecord& station);
 nlohmann::json session_json(const SessionStatus& session);
 nlohmann::json history_json(Catalogue& catalogue, const std::string& session);
 nlohmann::json layer_json(const LayerStatus& layer);
+nlohmann::json event_json(const Event& event);
 nlohmann::json parameter_json(Catalogue& catalogue, const ParameterSpec& spec);
 
 }  // namespace plydisk

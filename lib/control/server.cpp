@@ -79,6 +79,7 @@ void ControlServer::listen() {
 void ControlServer::stop() noexcept {
   if (!acceptor_.joinable()) return;
   stopping_ = true;
+  service_.stop_waiting();
   const std::uint64_t one = 1;
   // It cannot fail: the counter of an event descriptor is far from full.
   static_cast<void>(!::write(stop_event_.get(), &one, sizeof one));
@@ -152,6 +153,7 @@ void ControlServer::serve_lines(LineChannel& channel) {
   using Clock = std::chrono::steady_clock;
   constexpr auto between_notifications = std::chrono::milliseconds(100);
   std::string line;
+  DiskView disk;
   for (;;) {
     const LineChannel::Got got = channel.read_line(line);
     if (got == LineChannel::Got::end) return;
@@ -163,14 +165,17 @@ void ControlServer::serve_lines(LineChannel& channel) {
     }
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     Clock::time_point told{};
-    const auto answer = answer_request(service_, line, [&](const json& notification) {
+    const auto answer = answer_request(service_, disk, line, [&](const json& notification) {
       if (stopping()) throw Error(ESHUTDOWN, "the server is stopping: try again when it is back");
       if (Clock::now() - told < between_notifications) return;
       if (!channel.write_line(to_line(notification)))
         throw Error(ECANCELED, "the client that asked for it is gone");
       told = Clock::now();
     });
-    if (answer && !channel.write_line(to_line(*answer))) return;
+    if (!answer) continue;
+    if (!channel.write_line(to_line(answer->line)) ||
+        !channel.write_data(answer->data.data(), answer->data.size()))
+      return;
   }
 }
 

@@ -20,7 +20,7 @@ namespace plydisk {
 
 class ControlServer {
  public:
-  static constexpr unsigned most_clients = 64;
+  static constexpr unsigned most_clients = 256;
 
   // Listens when it returns. A socket that nobody listens on is replaced; EBUSY if somebody does.
   // `service` must outlive the server.

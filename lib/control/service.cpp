@@ -38,6 +38,7 @@ const std::vector<Method>& method_table() {
       {"station.show", {"name"}, methods::station_show},
       {"station.set", station_fields, methods::station_set},
       {"station.remove", {"name"}, methods::station_remove},
+      {"station.rename", {"name", "to"}, methods::station_rename},
       {"session.list", {}, methods::session_list},
       {"session.show", {"session"}, methods::session_show},
       {"session.end", {"session", "discard"}, methods::session_end},
@@ -45,10 +46,29 @@ const std::vector<Method>& method_table() {
       {"layer.list", {}, methods::layer_list},
       {"layer.show", {"layer"}, methods::layer_show},
       {"layer.check", {"layer"}, methods::layer_check},
+      {"layer.remove", {"layer"}, methods::layer_remove},
       {"param.list", {}, methods::param_list},
       {"param.get", {"name"}, methods::param_get},
       {"param.set", {"name", "value"}, methods::param_set},
       {"status", {}, methods::status},
+      {"changes", {}, methods::changes},
+      {"events", {"after", "log", "wait"}, methods::events},
+      {"names", {"topic"}, methods::names},
+  };
+  return table;
+}
+
+struct DiskMethod {
+  const char* name;
+  std::vector<const char*> fields;
+  json (*run)(ControlService&, DiskView&, const Params&);
+};
+
+const std::vector<DiskMethod>& disk_method_table() {
+  static const std::vector<DiskMethod> table{
+      {"disk.open", {"session", "image", "version"}, methods::disk_open},
+      {"disk.read", {"offset", "length"}, methods::disk_read},
+      {"disk.extents", {"offset", "length"}, methods::disk_extents},
   };
   return table;
 }
@@ -56,6 +76,7 @@ const std::vector<Method>& method_table() {
 [[noreturn]] void no_such_method(const std::string& name) {
   std::vector<std::string> names;
   for (const Method& method : method_table()) names.emplace_back(method.name);
+  for (const DiskMethod& method : disk_method_table()) names.emplace_back(method.name);
   throw RpcError(rpc_code::unknown_method, ENOSYS,
                  "there is no method " + quote(name) + suggestion(name, names));
 }
@@ -65,10 +86,15 @@ const std::vector<Method>& method_table() {
 ControlService::ControlService(Store& store, Role role, StationHub* stations)
     : store_(store), role_(role), stations_(stations), started_(std::time(nullptr)) {}
 
-json ControlService::call(const std::string& method, const json& params, const Progress& progress) {
+json ControlService::call(const std::string& method, const json& params, const Progress& progress,
+                          DiskView* disk) {
+  const auto is_meant = [&](const auto& entry) { return method == entry.name; };
+  const auto& disk_methods = disk_method_table();
+  if (const auto found = std::ranges::find_if(disk_methods, is_meant);
+      found != disk_methods.end() && disk != nullptr)
+    return found->run(*this, *disk, Params(method, params, found->fields));
   const auto& table = method_table();
-  const auto found = std::find_if(table.begin(), table.end(),
-                                  [&](const Method& entry) { return method == entry.name; });
+  const auto found = std::ranges::find_if(table, is_meant);
   if (found == table.end()) no_such_method(method);
   const Progress tell = progress ? progress : [](std::uint64_t, std::uint64_t) {};
   return found->run(*this, Params(method, params, found->fields), tell);

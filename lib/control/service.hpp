@@ -14,6 +14,7 @@
 // station.show    name                                                 station
 // station.set     as station.add (null clears)                         station
 // station.remove  name                                                 {name}
+// station.rename  name, to                                             station
 // session.list                                                         [session, without history]
 // session.show    session                                              session
 // session.end     session, discard*                                    {session, discarded}
@@ -22,10 +23,20 @@
 // layer.list                                                           [layer]
 // layer.show      layer                                                layer
 // layer.check     layer                                                {uuid, sound, faults}
+// layer.remove    layer                                                {uuid}
 // param.list                                                           [param]
 // param.get       name                                                 param
 // param.set       name, value                                          param
 // status                                                               status
+// changes                                                              {log, newest, and of each
+//                                                     topic the number of its newest event}
+// events          after*, log*, wait* (milliseconds)                   {log, events, lost}
+// names           topic                                                [{name, changed, …}]
+//
+// A client may look at one disk at a time:
+// disk.open       session*, image*, version*                           {size, moment}
+// disk.read       offset, length                                       bytes
+// disk.extents    offset, length                                       [[offset, length, zero]]
 //
 // Names are those of the admin mount; sizes are bytes, times ISO 8601 in UTC, what is not set null.
 #pragma once
@@ -50,8 +61,11 @@ class ControlService {
 
   // Throws RpcError for a method or params that are wrong, and what the store throws. `progress`
   // may throw: that cancels the work. It may be empty.
+  // `disk`: the caller's own, for the methods of a disk; null: there are none.
   nlohmann::json call(const std::string& method, const nlohmann::json& params,
-                      const Progress& progress = {});
+                      const Progress& progress = {}, DiskView* disk = nullptr);
+  // From now on no call waits for events.
+  void stop_waiting() { store_.catalogue().events().stop(); }
 
   Store& store() { return store_; }
   Role role() const { return role_; }

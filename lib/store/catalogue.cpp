@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 
+#include <ctime>
+
 #include "base/file.hpp"
 #include "store/catalogue_rows.hpp"
 #include "store/names.hpp"
@@ -30,6 +32,7 @@ CREATE TABLE image(
   description TEXT NOT NULL,
   writes TEXT,
   created INTEGER NOT NULL,
+  changed INTEGER NOT NULL,
   published INTEGER NOT NULL,
   backing_size INTEGER NOT NULL CHECK(backing_size >= 0),
   backing_mtime_ns INTEGER NOT NULL,
@@ -115,7 +118,8 @@ CREATE TABLE station(
   secret TEXT,
   proven TEXT NOT NULL,
   comment TEXT NOT NULL,
-  created INTEGER NOT NULL
+  created INTEGER NOT NULL,
+  changed INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX station_by_image ON station(image);
 
@@ -137,7 +141,8 @@ CREATE INDEX history_by_session ON history(session, id);
 
 CREATE TABLE parameter(
   name TEXT NOT NULL PRIMARY KEY,
-  value TEXT NOT NULL
+  value TEXT NOT NULL,
+  changed INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE destination(name TEXT NOT NULL PRIMARY KEY) STRICT;
@@ -206,6 +211,7 @@ void Catalogue::create(const std::filesystem::path& store, StoreRole role) {
   Transaction transaction(db);
   db.exec(schema);
   run(db, "INSERT INTO meta VALUES('format', ?)", std::to_string(store_format));
+  run(db, "INSERT INTO meta VALUES('created', ?)", std::to_string(std::time(nullptr)));
   run(db, "INSERT INTO meta VALUES('role', ?)",
       std::string_view(role == StoreRole::station ? "station" : "server"));
   transaction.commit();
@@ -234,6 +240,8 @@ Catalogue::Catalogue(const std::filesystem::path& store) {
   use_wal(db_, path);
   if (rows::exists(db_, "SELECT 1 FROM meta WHERE key='role' AND value='station'"))
     role_ = StoreRole::station;
+  Statement made(db_, "SELECT value FROM meta WHERE key='created'");
+  if (made.step()) created_ = std::stoll(made.text(0));
 }
 
 std::string Catalogue::parameter(const std::string& name) {
@@ -246,7 +254,14 @@ std::string Catalogue::parameter(const std::string& name) {
 void Catalogue::set_parameter(const std::string& name, const std::string& value) {
   parameter_spec(name).check(value);
   const std::lock_guard lock(mutex_);
-  run(db_, "INSERT OR REPLACE INTO parameter VALUES(?, ?)", name, value);
+  run(db_, "INSERT OR REPLACE INTO parameter VALUES(?, ?, ?)", name, value, std::time(nullptr));
+  events_.add(Topic::parameters, "changed", name, value);
+}
+
+std::int64_t Catalogue::parameter_changed(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  Statement row = prepare(db_, "SELECT changed FROM parameter WHERE name = ?", name);
+  return row.step() ? row.integer(0) : created_;
 }
 
 }  // namespace plydisk

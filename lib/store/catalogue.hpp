@@ -13,18 +13,20 @@
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/sqlite.hpp"
 #include "store/destination.hpp"
+#include "store/event_log.hpp"
 #include "store/foundation.hpp"
 
 namespace plydisk {
 
 // Raised when a store cannot be read by older programs; newer ones are refused (EPROTONOSUPPORT).
-inline constexpr int store_format = 5;
+inline constexpr int store_format = 6;
 
 // A server's store has images for many stations. A station's has one image, the export of a server,
 // and one session on it, whose layers are the station's own; its writes to "server-…" and "direct"
@@ -40,7 +42,8 @@ struct ImageRecord {
   std::string description;
   std::optional<WritePlan> writes;  // default of its sessions
   std::int64_t created = 0;
-  unsigned published = 1;  // version number
+  std::int64_t changed = 0;  // when its record was last; kept by the catalogue
+  unsigned published = 1;    // version number
   // What the backing was when it was last ours: to notice changes behind our back.
   std::uint64_t backing_size = 0;
   std::int64_t backing_mtime_ns = 0;  // 0: not checked (block devices)
@@ -92,6 +95,7 @@ struct StationRecord {
   std::string proven;                 // the session token that came with proof of the secret last
   std::string comment;
   std::int64_t created = 0;
+  std::int64_t changed = 0;  // kept by the catalogue
 };
 
 // One operating session, or, when `ended` is set, the persistent layers that it left for the next.
@@ -131,6 +135,9 @@ class Catalogue {
   explicit Catalogue(const std::filesystem::path& store);
 
   StoreRole role() const noexcept { return role_; }
+  std::int64_t created() const noexcept { return created_; }
+  // Every change is told there, once it is done.
+  EventLog& events() noexcept { return events_; }
 
   std::vector<ImageRecord> images();
   std::optional<ImageRecord> find_image(const std::string& name);
@@ -168,6 +175,9 @@ class Catalogue {
   // As change_image().
   StationRecord change_station(const std::string& name,
                                const std::function<void(StationRecord&)>& change);
+  // Its sessions at rest go with it. EEXIST if the new name is taken; EBUSY while a session is
+  // live.
+  StationRecord rename_station(const std::string& name, const std::string& new_name);
   // EBUSY while a session is live or persistent layers lie here.
   void remove_station(const std::string& name);
 
@@ -185,18 +195,27 @@ class Catalogue {
   void note_passed(bool has_passed);
   // Removes the session, its layers' records and its history.
   void remove_session(const std::string& id);
+  // When what is in each session's history happened last, by id.
+  std::vector<std::pair<std::string, std::int64_t>> session_changes();
   // The last thousand events, oldest first.
   std::vector<HistoryRecord> history(const std::string& session);
 
   // Stored value, or the parameter's default.
   std::string parameter(const std::string& name);
+  // When it was set last; if never, when the store was made.
+  std::int64_t parameter_changed(const std::string& name);
   // Checks the name and the value first.
   void set_parameter(const std::string& name, const std::string& value);
 
  private:
+  void tell(const std::string& session, std::set<std::string> layers_before,
+            const std::vector<LayerRecord>& layers, const std::vector<HistoryRecord>& events);
+
   std::mutex mutex_;
   Database db_;
   StoreRole role_ = StoreRole::server;
+  std::int64_t created_ = 0;
+  EventLog events_;
 };
 
 }  // namespace plydisk

@@ -1,4 +1,6 @@
 // Images, their versions, and the layers of both.
+#include <ctime>
+
 #include "base/uuid.hpp"
 #include "store/catalogue.hpp"
 #include "store/catalogue_rows.hpp"
@@ -13,7 +15,7 @@ namespace {
 
 constexpr const char* select_images =
     "SELECT name, size, backing, linked, description, writes, created, published, backing_size, "
-    "backing_mtime_ns, backing_dirty, uuid, writer FROM image ";
+    "backing_mtime_ns, backing_dirty, uuid, writer, changed FROM image ";
 
 ImageRecord read_image(const Statement& row) {
   ImageRecord image;
@@ -30,6 +32,7 @@ ImageRecord read_image(const Statement& row) {
   image.backing_dirty = row.integer(10) != 0;
   image.uuid = row.text(11);
   image.writer = row.text(12);
+  image.changed = row.integer(13);
   return image;
 }
 
@@ -96,14 +99,16 @@ void Catalogue::add_image(const ImageRecord& image) {
                             " already: choose another name, or remove it first");
   run(db_,
       "INSERT INTO image(name, size, backing, linked, description, writes, created, published, "
-      "backing_size, backing_mtime_ns, backing_dirty, uuid, writer) "
-      "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      "backing_size, backing_mtime_ns, backing_dirty, uuid, writer, changed) "
+      "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       image.name, image.size, image.backing, image.linked, image.description, image.writes,
       image.created, image.published, image.backing_size, image.backing_mtime_ns,
-      image.backing_dirty, image.uuid.empty() ? random_uuid() : image.uuid, image.writer);
+      image.backing_dirty, image.uuid.empty() ? random_uuid() : image.uuid, image.writer,
+      image.created);
   run(db_, "INSERT INTO version(image, number, created) VALUES(?, 1, ?)", image.name,
       image.created);
   transaction.commit();
+  events_.add(Topic::images, "added", image.name);
 }
 
 ImageRecord Catalogue::change_image(const std::string& name,
@@ -113,16 +118,18 @@ ImageRecord Catalogue::change_image(const std::string& name,
   std::optional<ImageRecord> image = find_image_row(db_, name);
   if (!image) rows::no_such_image(db_, name);
   change(*image);
+  image->changed = std::time(nullptr);
   require_sound(*image);
   rows::require_version(db_, name, image->published);
   run(db_,
       "UPDATE image SET size = ?, backing = ?, linked = ?, description = ?, writes = ?, "
       "created = ?, published = ?, backing_size = ?, backing_mtime_ns = ?, backing_dirty = ?, "
-      "uuid = ?, writer = ? WHERE name = ?",
+      "uuid = ?, writer = ?, changed = ? WHERE name = ?",
       image->size, image->backing, image->linked, image->description, image->writes, image->created,
       image->published, image->backing_size, image->backing_mtime_ns, image->backing_dirty,
-      image->uuid, image->writer, name);
+      image->uuid, image->writer, image->changed, name);
   transaction.commit();
+  events_.add(Topic::images, "changed", name);
   return *image;
 }
 
@@ -142,6 +149,8 @@ void Catalogue::remove_image(const std::string& name) {
   run(db_, "DELETE FROM layer WHERE image = ?", name);
   run(db_, "DELETE FROM image WHERE name = ?", name);
   transaction.commit();
+  events_.add(Topic::images, "removed", name);
+  events_.add(Topic::layers, "removed", "", "of image " + name);
 }
 
 std::vector<VersionRecord> Catalogue::versions(const std::string& image) {
@@ -194,6 +203,8 @@ void Catalogue::add_version(const VersionRecord& version, const std::vector<Laye
   if (version.state == "published")
     run(db_, "UPDATE image SET published = ? WHERE name = ?", version.number, version.image);
   transaction.commit();
+  for (const LayerRecord& layer : layers) events_.add(Topic::layers, "added", layer.uuid);
+  events_.add(Topic::images, "version added", version.image, std::to_string(version.number));
 }
 
 std::vector<LayerRecord> Catalogue::layers() {

@@ -1,4 +1,5 @@
-// Stations, and the sessions that they have with their stacks of layers.
+// The sessions that stations have, with their stacks of layers.
+#include <algorithm>
 #include <set>
 
 #include "store/catalogue.hpp"
@@ -12,63 +13,8 @@ using rows::run;
 
 namespace {
 
-// A station's list of networks is consulted at each connection.
-constexpr std::size_t most_networks = 256;
 // A session may be redirected thousands of times; what happened last is what is asked for.
 constexpr int kept_history = 1000;
-
-StationRecord read_station(Database& db, const Statement& row) {
-  StationRecord station;
-  station.name = row.text(0);
-  station.image = row.optional_text(1);
-  if (!row.is_null(2)) station.writes = WritePlan(row.text(2));
-  if (!row.is_null(3)) station.destinations = WritePlan(row.text(3));
-  station.secret = row.optional_text(4);
-  station.proven = row.text(5);
-  station.comment = row.text(6);
-  station.created = row.integer(7);
-  Statement network = prepare(
-      db, "SELECT network FROM station_allow WHERE station = ? ORDER BY position", station.name);
-  while (network.step()) station.allow.push_back(network.text(0));
-  return station;
-}
-
-constexpr const char* select_stations =
-    "SELECT name, image, writes, destinations, secret, proven, comment, created FROM station ";
-
-std::optional<StationRecord> find_station_row(Database& db, const std::string& name) {
-  Statement row = prepare(db, std::string(select_stations) + "WHERE name = ?", name);
-  if (!row.step()) return std::nullopt;
-  return read_station(db, row);
-}
-
-[[noreturn]] void no_such_station(Database& db, const std::string& name) {
-  std::vector<std::string> names;
-  for (Statement row(db, "SELECT name FROM station ORDER BY name"); row.step();)
-    names.push_back(row.text(0));
-  throw Error(ENOENT, "there is no station " + quote(name) + suggestion(name, names));
-}
-
-void require_sound(const StationRecord& station) {
-  require_valid_name("station", station.name);
-  rows::require_text("the comment", station.comment);
-  if (station.allow.size() > most_networks)
-    throw Error(EINVAL, "a station takes at most 256 networks: join some of them");
-  for (const std::string& network : station.allow) require_valid_cidr(network);
-  if (station.destinations)
-    for (const auto& step : station.destinations->steps())
-      if (step.limit)
-        throw Error(EINVAL, "what a station may choose takes no sizes: " +
-                                to_string(*station.destinations));
-}
-
-void write_networks(Database& db, const StationRecord& station) {
-  run(db, "DELETE FROM station_allow WHERE station = ?", station.name);
-  int position = 0;
-  for (const std::string& network : station.allow)
-    run(db, "INSERT INTO station_allow(station, position, network) VALUES(?, ?, ?)", station.name,
-        position++, network);
-}
 
 constexpr const char* select_sessions =
     "SELECT id, station, image, version, token, peer, boot, writes, started, ended, plan, writer, "
@@ -110,82 +56,6 @@ void add_history(Database& db, const std::string& session, const HistoryRecord& 
 }
 
 }  // namespace
-
-std::vector<StationRecord> Catalogue::stations() {
-  const std::lock_guard lock(mutex_);
-  std::vector<StationRecord> stations;
-  Statement row(db_, std::string(select_stations) + "ORDER BY name");
-  while (row.step()) stations.push_back(read_station(db_, row));
-  return stations;
-}
-
-std::optional<StationRecord> Catalogue::find_station(const std::string& name) {
-  const std::lock_guard lock(mutex_);
-  return find_station_row(db_, name);
-}
-
-StationRecord Catalogue::station(const std::string& name) {
-  const std::lock_guard lock(mutex_);
-  if (auto station = find_station_row(db_, name)) return *station;
-  no_such_station(db_, name);
-}
-
-void Catalogue::add_station(const StationRecord& station) {
-  require_sound(station);
-  const std::lock_guard lock(mutex_);
-  Transaction transaction(db_);
-  if (find_station_row(db_, station.name))
-    throw Error(EEXIST, "there is a station " + quote(station.name) +
-                            " already: change it with \"plydisk station set\"");
-  if (station.image) rows::require_image(db_, *station.image);
-  run(db_,
-      "INSERT INTO station(name, image, writes, destinations, secret, proven, comment, created) "
-      "VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
-      station.name, station.image, station.writes, station.destinations, station.secret,
-      station.proven, station.comment, station.created);
-  write_networks(db_, station);
-  transaction.commit();
-}
-
-StationRecord Catalogue::change_station(const std::string& name,
-                                        const std::function<void(StationRecord&)>& change) {
-  const std::lock_guard lock(mutex_);
-  Transaction transaction(db_);
-  std::optional<StationRecord> station = find_station_row(db_, name);
-  if (!station) no_such_station(db_, name);
-  change(*station);
-  require_sound(*station);
-  if (station->image) rows::require_image(db_, *station->image);
-  run(db_,
-      "UPDATE station SET image = ?, writes = ?, destinations = ?, secret = ?, proven = ?, "
-      "comment = ?, created = ? WHERE name = ?",
-      station->image, station->writes, station->destinations, station->secret, station->proven,
-      station->comment, station->created, name);
-  write_networks(db_, *station);
-  transaction.commit();
-  return *station;
-}
-
-void Catalogue::remove_station(const std::string& name) {
-  const std::lock_guard lock(mutex_);
-  Transaction transaction(db_);
-  if (!find_station_row(db_, name)) no_such_station(db_, name);
-  Statement row = prepare(db_,
-                          "SELECT id, ended FROM session WHERE station = ?1 AND (ended = 0 OR "
-                          "EXISTS(SELECT 1 FROM layer WHERE layer.session = session.id))",
-                          name);
-  if (row.step())
-    throw Error(EBUSY,
-                "the station " + quote(name) +
-                    (row.integer(1) == 0 ? " has the session " + row.text(0) + ": end it first"
-                                         : " has persistent writes in the session " + row.text(0) +
-                                               ": discard them first, with \"plydisk session end " +
-                                               row.text(0) + " --discard\""));
-  // What is left of its sessions holds nothing.
-  run(db_, "DELETE FROM session WHERE station = ?", name);
-  run(db_, "DELETE FROM station WHERE name = ?", name);
-  transaction.commit();
-}
 
 std::vector<SessionRecord> Catalogue::sessions() {
   const std::lock_guard lock(mutex_);
@@ -249,6 +119,10 @@ void Catalogue::save_session(const SessionRecord& session, const std::vector<Lay
       session.id, session.station, session.image, session.version, session.token, session.peer,
       session.boot, session.writes, session.started, session.ended, session.plan, session.writer,
       to_string(session.foundation), session.carrying, session.has_passed, session.on_station);
+  std::set<std::string> before;
+  for (Statement row = prepare(db_, "SELECT uuid FROM layer WHERE session = ?", session.id);
+       row.step();)
+    before.insert(row.text(0));
   // Positions move when layers are merged, so the stack is written anew.
   run(db_, "DELETE FROM layer WHERE session = ?", session.id);
   for (const LayerRecord& layer : layers) rows::insert_layer(db_, layer);
@@ -259,6 +133,20 @@ void Catalogue::save_session(const SessionRecord& session, const std::vector<Lay
         "session = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
         session.id, kept_history);
   transaction.commit();
+  tell(session.id, before, layers, events);
+}
+
+// What a session's change was.
+void Catalogue::tell(const std::string& session, std::set<std::string> layers_before,
+                     const std::vector<LayerRecord>& layers,
+                     const std::vector<HistoryRecord>& events) {
+  for (const LayerRecord& layer : layers)
+    if (layers_before.erase(layer.uuid) == 0)
+      events_.add(Topic::layers, "added", layer.uuid, to_string(layer.destination));
+  for (const std::string& uuid : layers_before) events_.add(Topic::layers, "removed", uuid);
+  if (events.empty()) events_.add(Topic::sessions, "changed", session);
+  for (const HistoryRecord& event : events)
+    events_.add(Topic::sessions, event.event, session, event.detail);
 }
 
 void Catalogue::note_passed(bool has_passed) {
@@ -274,6 +162,19 @@ void Catalogue::remove_session(const std::string& id) {
     throw Error(ENOENT, "there is no session " + quote(id) +
                             ": \"plydisk session list\" shows those that there are");
   transaction.commit();
+  events_.add(Topic::layers, "removed", "", "of session " + id);
+  events_.add(Topic::sessions, "removed", id);
+}
+
+std::vector<std::pair<std::string, std::int64_t>> Catalogue::session_changes() {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::pair<std::string, std::int64_t>> changes;
+  Statement row(db_,
+                "SELECT id, (SELECT at FROM history WHERE session = session.id ORDER BY "
+                "history.id DESC LIMIT 1) FROM session");
+  while (row.step())
+    if (!row.is_null(1)) changes.emplace_back(row.text(0), row.integer(1));
+  return changes;
 }
 
 std::vector<HistoryRecord> Catalogue::history(const std::string& session) {

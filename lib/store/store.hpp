@@ -10,6 +10,7 @@
 // Thread safety: every function may be called from any thread.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -28,6 +29,7 @@ namespace plydisk {
 
 class Disk;
 class Gate;
+struct Stack;
 
 struct StoreOptions {
   bool serve = false;  // sessions live here: background work runs, grace is counted
@@ -39,6 +41,8 @@ struct StoreOptions {
   // Null if the server is not plydisk's, which can only be written directly.
   std::shared_ptr<Upstream> upstream;
   std::function<void(const std::string&)> log;  // what an administrator should know; may be empty
+  // How long to wait for another process that has the store.
+  std::chrono::milliseconds lock_patience{0};
   std::string boot_id;  // empty: the machine's; tests set it to play a reboot
   NbdOptions nbd;       // for images whose backing is another server's
 };
@@ -66,11 +70,26 @@ struct SessionStatus {
                 flushes = 0;  // since the server started
 };
 
+// A session in short.
+struct SessionName {
+  std::string id, station, image, state;
+  std::int64_t started = 0, changed = 0;
+};
+
 struct LayerStatus {
   LayerRecord record;
   std::uint64_t chunks = 0;     // that it holds
   std::uint64_t allocated = 0;  // bytes of its files
   std::filesystem::path folder;
+};
+
+// A disk to read: the whole of it, as a version or a session has it. It must be gone before the
+// store is.
+struct DiskView {
+  std::shared_ptr<const Stack> stack;
+  // Seconds since 1970: it is read as it was then, whatever is written meanwhile. 0: as it is when
+  // it is read, since what lies at the bottom is being written to.
+  std::int64_t moment = 0;
 };
 
 struct RedirectOptions {
@@ -152,10 +171,13 @@ class Store {
 
   // EBUSY while a session is live or at rest.
   virtual void remove_station(const std::string& name) = 0;
+  // EEXIST, EBUSY while a session is live; those at rest go with it.
+  virtual StationRecord rename_station(const std::string& name, const std::string& new_name) = 0;
 
   // Sessions: `session` is an id, or a station's name if it has one session alone, or
   // IMAGE@STATION.
   virtual std::vector<SessionStatus> sessions() = 0;
+  virtual std::vector<SessionName> session_names() = 0;  // by id
   virtual SessionStatus session(const std::string& session) = 0;
   // Ends a live session: its connections get errors, its volatile layers go. `discard`: the
   // persistent ones too. One at rest can only be discarded (EINVAL says so).
@@ -172,6 +194,13 @@ class Store {
   virtual LayerStatus layer(const std::string& uuid) = 0;
   // Returns the faults found, a sentence each; none: the layer is sound.
   virtual std::vector<std::string> check_layer(const std::string& uuid) = 0;
+  // EBUSY says who uses it. What nobody uses is removed by the store itself.
+  virtual void remove_layer(const std::string& uuid) = 0;
+
+  // Of a session that has written since it was last viewed, a new layer takes the writes from now
+  // on, so that those below stay as they are. EREMOTE: some of its writes are at its station.
+  virtual DiskView view_session(const std::string& session) = 0;
+  virtual DiskView view_version(const std::string& image, unsigned number) = 0;
 
   // The door for stations. A connection keeps its session alive until it is destroyed, which must
   // be before the store is.

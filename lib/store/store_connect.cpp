@@ -253,6 +253,7 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
   if (passes(writes)) start_direct(*session);
   session->news.push_back({record.started, "started", std::string(to_string(writes))});
   publish(*session);
+  tell(*session, "began");
   const std::lock_guard lock(mutex_);
   live_[record.id] = session;
   return session;
@@ -287,7 +288,7 @@ bool StoreImpl::join(const SessionPtr& session, const ExportName& name, const Pe
     require_same_peer(*session, peer);
   }
   session->peer = peer.address;
-  ++session->connections;
+  if (++session->connections == 1) tell(*session, "connected");
   return true;
 }
 
@@ -308,7 +309,9 @@ void StoreImpl::leave(const SessionPtr& session) noexcept {
   {
     const std::lock_guard lock(mutex_);
     session->idle_since = LiveSession::Clock::now();
-    if (--session->connections > 0 || !session->anonymous) return;
+    if (--session->connections > 0) return;
+    tell(*session, "disconnected");
+    if (!session->anonymous) return;
   }
   try {
     // Nobody can come back to a session that has no name.

@@ -70,7 +70,7 @@ StoreImpl::StoreImpl(const std::filesystem::path& directory, const StoreOptions&
       options_(options),
       boot_id_(options.boot_id.empty() ? boot_id() : options.boot_id),
       agreement_(options.upstream),
-      lock_(take_lock(directory)),
+      lock_(take_lock(directory, options.lock_patience)),
       catalogue_(directory) {
   remove_orphans();
   end_sessions_of_earlier_boots();
@@ -144,7 +144,8 @@ void StoreImpl::close_versions(const std::function<bool(OpenVersion&)>& which) {
   }
 }
 
-UniqueFd StoreImpl::take_lock(const std::filesystem::path& directory) {
+UniqueFd StoreImpl::take_lock(const std::filesystem::path& directory,
+                              std::chrono::milliseconds patience) {
   if (!std::filesystem::exists(directory / "catalogue.sqlite"))
     throw Error(ENOENT, "there is no store in " + directory.string() +
                             "; make one with: plydisk --store " + directory.string() + " init");
@@ -155,7 +156,12 @@ UniqueFd StoreImpl::take_lock(const std::filesystem::path& directory) {
                              " cannot be written; sessions need a place for their layers");
     throw_errno("cannot open the lock of the store " + directory.string());
   }
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+  const auto give_up = std::chrono::steady_clock::now() + patience;
+  while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK && std::chrono::steady_clock::now() < give_up) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      continue;
+    }
     if (errno != EWOULDBLOCK) throw_errno("cannot lock the store " + directory.string());
     throw Error(EBUSY, "the store " + directory.string() + " is in use by process " +
                            read_text_file(directory / lock_name));

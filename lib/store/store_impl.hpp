@@ -32,7 +32,9 @@ class StoreImpl final : public Store {
   void remove_image(const std::string& name) override;
   ImageStatus accept_image(const std::string& name) override;
   void remove_station(const std::string& name) override;
+  StationRecord rename_station(const std::string& name, const std::string& new_name) override;
   std::vector<SessionStatus> sessions() override;
+  std::vector<SessionName> session_names() override;
   SessionStatus session(const std::string& session) override;
   void end_session(const std::string& session, bool discard) override;
   RedirectResult redirect(const std::string& session, const WritePlan& plan,
@@ -40,6 +42,9 @@ class StoreImpl final : public Store {
   std::vector<LayerStatus> layers() override;
   LayerStatus layer(const std::string& uuid) override;
   std::vector<std::string> check_layer(const std::string& uuid) override;
+  void remove_layer(const std::string& uuid) override;
+  DiskView view_session(const std::string& session) override;
+  DiskView view_version(const std::string& image, unsigned number) override;
   void stop() override;
   std::vector<ImageRecord> exports(const Peer& peer) override;
   std::optional<std::string> secret_recipe(const ExportName& name, const Peer& peer) override;
@@ -57,7 +62,8 @@ class StoreImpl final : public Store {
   using SessionPtr = std::shared_ptr<LiveSession>;
 
   // store_impl.cpp: the folder, the lock, housekeeping
-  static UniqueFd take_lock(const std::filesystem::path& directory);
+  static UniqueFd take_lock(const std::filesystem::path& directory,
+                            std::chrono::milliseconds patience);
   void remove_orphans();
   void end_sessions_of_earlier_boots();
   void keep_reserve() noexcept;
@@ -149,12 +155,14 @@ class StoreImpl final : public Store {
   static Passed passed_by(const LiveSession& session, Destination destination);
   void begin_writing(LiveSession& session);
   void begin_locked(LiveSession& session);
-  bool goes_on_in_top(const LiveSession& session) const;
+  bool goes_on_in_top(const LiveSession& session);
   void start_direct(LiveSession& session);
   void note_image_writer(const LiveSession& session);
   void end_direct(const std::string& image) noexcept;
   void save(LiveSession& session);
   void publish(LiveSession& session);
+  void require_no_live_session(const std::string& station);
+  void tell(const LiveSession& session, const char* event);
   void remove_layers(const std::vector<LayerRecord>& layers) noexcept;
   void drop_layers(const std::vector<LayerRecord>& layers, const std::function<void()>& save);
   enum class End { now, if_idle };
@@ -167,6 +175,14 @@ class StoreImpl final : public Store {
   std::string session_id(const std::string& name);
   SessionStatus status_of(const SessionRecord& record);
   SessionStatus status_of(LiveSession& session);
+
+  // store_views.cpp
+  std::shared_ptr<Layer> find_viewed_layer(const std::string& uuid);
+  DiskView view_of(const SessionRecord& rest);
+  DiskView view_of(LiveSession& session);
+  DiskView keep_view(Stack stack, bool changes);
+  [[noreturn]] static void refuse_remote(const SessionRecord& session);
+  void require_all_here(const SessionRecord& session, const std::vector<LayerRecord>& layers) const;
 
   // carry.cpp
   void require_may_carry(const LiveSession& session, Destination destination) const;
@@ -227,6 +243,8 @@ class StoreImpl final : public Store {
   };
   std::map<std::pair<std::string, unsigned>, OpenVersion> versions_;
   void close_versions(const std::function<bool(OpenVersion&)>& which);
+
+  std::vector<std::weak_ptr<const Stack>> views_;  // of disks, for those who look
 
   std::vector<std::string>
       removed_;  // layers whose files are gone, and doomed for the catalogue yet

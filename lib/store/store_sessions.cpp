@@ -81,6 +81,11 @@ std::shared_ptr<Layer> StoreImpl::open_layer(const LayerRecord& record,
                                              std::uint64_t limit) {
   LayerOptions options = layer_options(record, backing);
   options.limit = limit;
+  // Nobody opens a layer twice.
+  if (auto viewed = find_viewed_layer(record.uuid)) {
+    viewed->set_limit(limit);
+    return viewed;
+  }
   return Layer::open(layer_folder(record.uuid), identity_of(record), options);
 }
 
@@ -203,10 +208,12 @@ void StoreImpl::begin_locked(LiveSession& session) {
 }
 
 // Whether the layer at the top, perhaps of an earlier session, takes this one's writes.
-bool StoreImpl::goes_on_in_top(const LiveSession& session) const {
+bool StoreImpl::goes_on_in_top(const LiveSession& session) {
   if (session.layers.empty()) return false;
   const LayerRecord& top = session.layers.back();
   if (top.destination != session.record.writes || top.kind == "mixed") return false;
+  // Somebody reads it as it is now.
+  if (find_viewed_layer(top.uuid)) return false;
   // What an earlier session passed on is known to be there; what this one does is not yet.
   return !is_station() || top.kind != "pass" || top.passed == passed_by(session, top.destination);
 }
@@ -289,7 +296,10 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
   try {
     drop_layers(doomed, [&] {
       if (kept == 0) {
-        if (session->saved) catalogue_.remove_session(session->record.id);
+        if (session->saved)
+          catalogue_.remove_session(session->record.id);
+        else
+          tell(*session, "removed");
       } else if (session->begun || session->recorded) {
         session->record.ended = std::time(nullptr);
         session->news.push_back({session->record.ended, "ended", reason});
@@ -345,25 +355,43 @@ void StoreImpl::finish_record(SessionRecord record, bool discard) {
   if (passes(record.writes)) end_direct(record.image);
 }
 
+// The caller holds connect_mutex_.
+void StoreImpl::require_no_live_session(const std::string& station) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, session] : live_)
+    if (session->record.station == station)
+      throw Error(EBUSY, "station " + quote(station) +
+                             " has a live session; end it first with: "
+                             "plydisk session end " +
+                             id);
+}
+
 void StoreImpl::remove_station(const std::string& name) {
   const std::lock_guard connect(connect_mutex_);
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [id, session] : live_)
-      if (session->record.station == name)
-        throw Error(EBUSY, "station " + quote(name) +
-                               " has a live session; end it first with: "
-                               "plydisk session end " +
-                               id);
-  }
+  require_no_live_session(name);
   catalogue_.remove_station(name);
+}
+
+StationRecord StoreImpl::rename_station(const std::string& name, const std::string& new_name) {
+  const std::lock_guard connect(connect_mutex_);
+  for (const std::string& station : {name, new_name}) require_no_live_session(station);
+  return catalogue_.rename_station(name, new_name);
+}
+
+// Those who follow the store's events.
+void StoreImpl::tell(const LiveSession& session, const char* event) {
+  const std::string& station = session.record.station;
+  catalogue_.events().add(Topic::sessions, event, session.record.id,
+                          session.record.image + (station.empty() ? "" : "@" + station));
 }
 
 // The id that a user's words mean: an id, a station, or IMAGE@STATION.
 std::string StoreImpl::session_id(const std::string& name) {
+  if (catalogue_.find_session(name)) return name;
   std::vector<SessionRecord> all = catalogue_.sessions();
   {
     const std::lock_guard lock(mutex_);
+    if (live_.contains(name)) return name;
     for (const auto& entry : live_) {
       const auto is_it = [&](const SessionRecord& known) { return known.id == entry.first; };
       if (std::none_of(all.begin(), all.end(), is_it)) all.push_back(entry.second->seen_record);
@@ -371,7 +399,6 @@ std::string StoreImpl::session_id(const std::string& name) {
   }
   std::vector<std::string> found;
   for (const auto& session : all) {
-    if (session.id == name) return name;
     if (session.station.empty()) continue;
     if (session.station == name || session.image + "@" + session.station == name)
       found.push_back(session.id);

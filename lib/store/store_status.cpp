@@ -49,17 +49,15 @@ SessionStatus StoreImpl::status_of(const SessionRecord& record) {
 }
 
 std::vector<SessionStatus> StoreImpl::sessions() {
-  std::vector<SessionPtr> live;
+  std::map<std::string, SessionPtr> live;
   std::vector<SessionStatus> all;
   {
     const std::lock_guard lock(mutex_);
-    for (const auto& [id, session] : live_) live.push_back(session);
+    live = live_;
   }
-  for (const auto& session : live) all.push_back(status_of(*session));
+  for (const auto& [id, session] : live) all.push_back(status_of(*session));
   for (const auto& record : catalogue_.sessions())
-    if (std::none_of(live.begin(), live.end(),
-                     [&](const auto& session) { return session->record.id == record.id; }))
-      all.push_back(status_of(record));
+    if (!live.contains(record.id)) all.push_back(status_of(record));
   std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
     return std::tie(a.record.started, a.record.id) < std::tie(b.record.started, b.record.id);
   });
@@ -68,9 +66,35 @@ std::vector<SessionStatus> StoreImpl::sessions() {
 
 SessionStatus StoreImpl::session(const std::string& name) {
   const std::string id = session_id(name);
-  for (auto& status : sessions())
-    if (status.record.id == id) return status;
+  SessionPtr live;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = live_.find(id); found != live_.end()) live = found->second;
+  }
+  if (live) return status_of(*live);
+  if (const auto record = catalogue_.find_session(id)) return status_of(*record);
   throw Error(ENOENT, "there is no session " + quote(name));
+}
+
+std::vector<SessionName> StoreImpl::session_names() {
+  std::map<std::string, SessionName> names;
+  const auto add = [&](const SessionRecord& record, const std::string& state) {
+    names[record.id] = {record.id, record.station, record.image,
+                        state,     record.started, std::max(record.started, record.ended)};
+  };
+  for (const auto& record : catalogue_.sessions())
+    add(record, record.ended == 0 ? "waiting" : "at-rest");
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, session] : live_)
+      add(session->seen_record, session->connections > 0 ? "live" : "waiting");
+  }
+  for (const auto& [id, at] : catalogue_.session_changes())
+    if (const auto name = names.find(id); name != names.end())
+      name->second.changed = std::max(name->second.changed, at);
+  std::vector<SessionName> all;
+  for (auto& [id, name] : names) all.push_back(std::move(name));
+  return all;
 }
 
 // The layer, if a session of this process has it open.
@@ -83,7 +107,7 @@ std::shared_ptr<Layer> StoreImpl::find_open_layer(const std::string& uuid) {
   for (const auto& session : live)
     for (const auto& layer : session->disk->stack().layers)
       if (layer->identity().uuid == uuid) return layer;
-  return nullptr;
+  return find_viewed_layer(uuid);
 }
 
 LayerStatus StoreImpl::layer(const std::string& uuid) {

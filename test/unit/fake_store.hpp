@@ -56,7 +56,14 @@ class FakeStore : public Store {
   void remove_image(const std::string& name) override { catalogue_->remove_image(name); }
   ImageStatus accept_image(const std::string& name) override { return image(name); }
   void remove_station(const std::string& name) override { catalogue_->remove_station(name); }
+  StationRecord rename_station(const std::string& name, const std::string& new_name) override {
+    return catalogue_->rename_station(name, new_name);
+  }
+  void remove_layer(const std::string&) override { throw Error(EBUSY, "the layer is in use"); }
+  DiskView view_session(const std::string&) override { return {}; }
+  DiskView view_version(const std::string&, unsigned) override { return {}; }
 
+  std::vector<SessionName> session_names() override { return {}; }
   std::vector<SessionStatus> sessions() override {
     std::vector<SessionStatus> result;
     for (const SessionRecord& record : catalogue_->sessions()) result.push_back(session(record.id));

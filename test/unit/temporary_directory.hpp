@@ -12,8 +12,8 @@ namespace plydisk::test {
 
 class TemporaryDirectory {
  public:
-  explicit TemporaryDirectory(const std::filesystem::path& parent =
-                                  std::filesystem::temp_directory_path()) {
+  explicit TemporaryDirectory(
+      const std::filesystem::path& parent = std::filesystem::temp_directory_path()) {
     std::string name = (parent / "plydisk-test-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) throw_errno("cannot make a folder for a test");
     path_ = name;

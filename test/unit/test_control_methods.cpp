@@ -75,11 +75,15 @@ TEST_CASE("methods: images") {
   const json set = f.call("image.set", {{"name", "debian"}, {"writes", "server-persistent"}});
   CHECK(set["writes"] == "server-persistent");
   CHECK(set["description"] == "Debian 12");
-  CHECK(f.call("image.set", {{"name", "debian"}, {"writes", nullptr}}) == made);
+  CHECK(made["changed"] == made["created"]);
+  CHECK(set["changed"] > made["created"]);
+  json cleared = f.call("image.set", {{"name", "debian"}, {"writes", nullptr}});
+  cleared["changed"] = made["changed"];
+  CHECK(cleared == made);
   CHECK(error_of([&] {
           f.call("image.set", {{"name", "debian"}, {"writes", "here"}});
         }).code() == EINVAL);
-  CHECK(f.call("image.show", {{"name", "debian"}}) == made);
+  CHECK(f.call("image.show", {{"name", "debian"}})["writes"].is_null());
   const json linked =
       f.call("image.create", {{"name", "cd"}, {"from", "/dev/sr0"}, {"link", true}});
   CHECK(linked["backing"] == "/dev/sr0");

@@ -155,17 +155,16 @@ TEST_CASE_FIXTURE(LayerFixture, "a volatile layer survives the process but not t
   CHECK(error_of([&] { open_after_reboot(); }).code() == ESTALE);
 }
 
-// The kernel writes a file's pages whole, whatever becomes of the process; a copy into a mapping ends
-// at any byte.
+// The kernel writes a file's pages whole, whatever becomes of the process; a copy into a mapping
+// ends at any byte.
 TEST_CASE("only a layer whose sectors may tear is written through a mapping") {
   if (::access("/dev/shm", W_OK) != 0) return;
   const TemporaryDirectory memory("/dev/shm");
   const LayerIdentity identity{"11111111-2222-4333-8444-555555555555", "", disk_size};
   LayerOptions options;
   options.boot_id = "boot-1";
-  CHECK_FALSE(Layer::create(memory.path() / "whole", identity, options)
-                  ->data()
-                  .is_mapped_for_writing());
+  CHECK_FALSE(
+      Layer::create(memory.path() / "whole", identity, options)->data().is_mapped_for_writing());
   options.may_tear = true;
   CHECK(Layer::create(memory.path() / "torn", identity, options)->data().is_mapped_for_writing());
 }
