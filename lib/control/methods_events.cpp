@@ -80,7 +80,10 @@ json events(ControlService& service, const Params& params, const Progress&) {
   json list = json::array();
   for (const Event& event : log.since(after)) list.push_back(event_json(event));
   const bool lost = is_other || (!list.empty() && list.front()["number"] != after + 1);
-  return {{"log", log.id()}, {"events", list}, {"lost", lost}};
+  return {{"log", log.id()},
+          {"events", list},
+          {"lost", lost},
+          {"serving", service.role() == ControlService::Role::server}};
 }
 
 json names(ControlService& service, const Params& params, const Progress&) {

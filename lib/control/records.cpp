@@ -67,10 +67,12 @@ json image_json(Catalogue& catalogue, const ImageStatus& image) {
 }
 
 json station_json(Catalogue& catalogue, const StationRecord& station) {
+  const WritePlan plan = effective_writes(catalogue, station);
   return {{"name", station.name},
           {"image", optional_json(station.image)},
           {"writes", optional_json(station.writes)},
-          {"persistence", persistence(is_persistent(effective_writes(catalogue, station).first()))},
+          {"plan", to_string(plan)},
+          {"persistence", persistence(is_persistent(plan.first()))},
           {"destinations", optional_json(station.destinations)},
           {"has_secret", station.secret.has_value()},
           {"allow", station.allow},

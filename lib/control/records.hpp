@@ -15,7 +15,7 @@ namespace plydisk {
 nlohmann::json time_json(std::int64_t seconds);
 
 nlohmann::json image_json(Catalogue& catalogue, const ImageStatus& image);
-// "persistence" is that of where the station's writes go when neither is told otherwise: its own
+// "plan", and with it "persistence", is where the station's writes go when nothing else is said: its own
 // destination, else its image's, else the parameter default-writes.
 nlohmann::json station_json(Catalogue& catalogue, const StationRecord& station);
 nlohmann::json session_json(const SessionStatus& session);

@@ -30,7 +30,7 @@
 // status                                                               status
 // changes                                                              {log, newest, and of each
 //                                                     topic the number of its newest event}
-// events          after*, log*, wait* (milliseconds)                   {log, events, lost}
+// events          after*, log*, wait* (milliseconds)                   {log, events, lost, serving}
 // names           topic                                                [{name, changed, …}]
 //
 // A client may look at one disk at a time:

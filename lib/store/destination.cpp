@@ -115,6 +115,27 @@ std::string to_string(const WritePlan& plan) {
   return text;
 }
 
+WritePlan with_persistence(const WritePlan& plan, bool persistent) {
+  const auto replaced = [&](Destination destination) {
+    if (is_persistent(destination) == persistent) return destination;
+    if (destination == Destination::direct)
+      throw Error(EINVAL, "what is written directly is persistent: choose another destination");
+    if (is_at_client(destination))
+      return persistent ? Destination::client_persistent : Destination::client_volatile;
+    return persistent ? Destination::server_persistent : Destination::server_volatile;
+  };
+  std::string text;
+  std::vector<Destination> done;
+  for (const auto& [destination, limit] : plan.steps()) {
+    const Destination now = replaced(destination);
+    if (std::find(done.begin(), done.end(), now) != done.end()) continue;
+    done.push_back(now);
+    text += (text.empty() ? "" : ",") + std::string(to_string(now));
+    if (limit) text += ":" + format_limit(*limit);
+  }
+  return WritePlan(text);
+}
+
 void require_no_server_sizes(const WritePlan& plan, const std::string& station) {
   for (const auto& [destination, limit] : plan.steps())
     if (limit && !is_at_client(destination))

@@ -54,6 +54,9 @@ class WritePlan {
 };
 
 std::string to_string(const WritePlan& plan);
+// The same plan, each destination replaced by the one of its kind that is kept, or is not. Throws
+// Error(EINVAL) for a volatile `direct`.
+WritePlan with_persistence(const WritePlan& plan, bool persistent);
 // Throws Error(EINVAL) if a station's own plan says how much its server may keep: that is for the
 // server to say.
 void require_no_server_sizes(const WritePlan& plan, const std::string& station);

@@ -53,4 +53,17 @@ TEST_CASE("write plans: what is wrong") {
                   bad);
 }
 
+TEST_CASE("a plan has a persistent twin, and a volatile one") {
+  const auto twin = [](const char* plan, bool persistent) {
+    return to_string(with_persistence(WritePlan(plan), persistent));
+  };
+  CHECK(twin("server-volatile", true) == "server-persistent");
+  CHECK(twin("server-persistent:4G", false) == "server-volatile:4G");
+  CHECK(twin("client-ram:2G,client-volatile,server-volatile", true) ==
+        "client-persistent:2G,server-persistent");
+  CHECK(twin("client-ram", false) == "client-ram");
+  CHECK(twin("direct", true) == "direct");
+  CHECK(test::error_of([&] { twin("direct", false); }).code() == EINVAL);
+}
+
 }  // namespace plydisk

@@ -1,0 +1,316 @@
+#include "filesystem.hpp"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <ctime>
+
+#include "base/error.hpp"
+#include "control/records.hpp"
+#include "store/names.hpp"
+
+namespace plydisk {
+
+using nlohmann::json;
+using Kind = Node::Kind;
+
+namespace {
+
+std::string folder_of(const std::string& path) {
+  const auto slash = path.rfind('/');
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+std::string last_part(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+bool writes(int flags) { return (flags & O_ACCMODE) != O_RDONLY; }
+
+bool has_settings(const Node& folder) {
+  return folder.kind == Kind::thing && folder.topic != Topic::layers;
+}
+
+}  // namespace
+
+Filesystem::Filesystem(StoreCaller& caller, const Access& access, Log log,
+                       std::function<bool()> interrupted)
+    : caller_(caller),
+      access_(access),
+      log_(std::move(log)),
+      interrupted_(std::move(interrupted)),
+      picture_(caller),
+      tree_(picture_, access),
+      events_(caller) {}
+
+void Filesystem::report(const std::string& path, const std::string& sentence) {
+  const std::string line = path.substr(1) + ": " + sentence;
+  log_(line);
+  const std::lock_guard lock(mutex_);
+  last_error_at_ = std::time(nullptr);
+  last_error_ = time_json(last_error_at_).get<std::string>() + " " + line + "\n";
+}
+
+std::optional<Node> Filesystem::find(const std::string& path) {
+  if (drafts_.is_hidden(path)) return std::nullopt;
+  return tree_.find(path);
+}
+
+Node Filesystem::at(const std::string& path) {
+  if (drafts_.is_hidden(path)) throw Error(ENOENT, "it was moved away");
+  return tree_.at(path);
+}
+
+void Filesystem::call(const Request& request) {
+  caller_.call(request.method, request.params, [this](std::uint64_t, std::uint64_t) {
+    if (interrupted_()) throw Error(EINTR, "it was interrupted, and is being given up");
+  });
+}
+
+struct stat Filesystem::attributes(const std::string& path) {
+  if (const auto draft = drafts_.find(path)) {
+    struct stat info {};
+    info.st_uid = access_.uid;
+    info.st_gid = access_.gid;
+    info.st_blksize = 4096;
+    draft->describe(info);
+    return info;
+  }
+  const Node node = at(path);
+  struct stat info = tree_.attributes(node);
+  if (node.kind == Kind::events) {
+    info.st_size = static_cast<off_t>(events_.size());
+    if (events_.changed() != 0) info.st_mtim.tv_sec = events_.changed();
+  } else if (node.kind == Kind::status) {
+    info.st_size =
+        static_cast<off_t>(table_text(caller_.call("status", json::object())).size() + 1);
+    info.st_mtim.tv_sec = std::time(nullptr);
+  } else if (node.kind == Kind::last_error) {
+    const std::lock_guard lock(mutex_);
+    info.st_size = static_cast<off_t>(last_error_.size());
+    if (last_error_at_ != 0) info.st_mtim.tv_sec = last_error_at_;
+  }
+  info.st_ctim = info.st_mtim;
+  return info;
+}
+
+void Filesystem::list(const std::string& path,
+                      const std::function<void(const std::string&, const struct stat&)>& fn) {
+  const Node folder = at(path);
+  if (!folder.is_folder()) throw Error(ENOTDIR, "this is not a folder");
+  const std::string prefix = path == "/" ? path : path + "/";
+  for (const auto& [name, node] : tree_.list(folder)) {
+    if (drafts_.is_hidden(prefix + name)) continue;
+    // Folders are told with all that is known of them; of files, only what they are, since to know
+    // their sizes takes asking for each value.
+    struct stat info {};
+    if (node.is_folder() || node.kind == Kind::session_link)
+      info = tree_.attributes(node);
+    else
+      info.st_mode = S_IFREG;
+    fn(name, info);
+  }
+  for (const std::string& name : drafts_.list(path)) {
+    struct stat info {};
+    info.st_mode = S_IFREG;
+    fn(name, info);
+  }
+}
+
+std::string Filesystem::read_link(const std::string& path) {
+  const Node node = at(path);
+  if (node.kind != Kind::session_link) throw Error(EINVAL, "this is no link");
+  return tree_.link_target(node);
+}
+
+// Sets a value, and tells why not.
+void Filesystem::set(const Node& value, const std::string& text) {
+  if (const auto request = tree_.request(value, text)) call(*request);
+}
+
+std::unique_ptr<OpenFile> Filesystem::open_value(const Node& node, int flags) {
+  const Field& field = *node.field;
+  if (!writes(flags)) return std::make_unique<TextFile>(tree_.fresh_text(node));
+  if (field.set == nullptr)
+    throw Error(EACCES, std::string(field.name) + " is told by the server, and not to be set");
+  const bool emptied = (flags & O_TRUNC) != 0;
+  return std::make_unique<ValueFile>(
+      emptied ? "" : tree_.fresh_text(node),
+      ValueFile::Rules{[this, node](const std::string& text) { set(node, text); }, field.check_line,
+                       field.clearable},
+      emptied);
+}
+
+std::shared_ptr<OpenDisk> Filesystem::open_disk(const std::string& path, const Node& node) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (auto open = disks_[path].lock()) return open;
+  }
+  std::shared_ptr<OpenDisk> opened = caller_.open_disk(tree_.disk_of(node));
+  const std::lock_guard lock(mutex_);
+  // Of two who open it at the same time, one sees what the other does.
+  if (auto open = disks_[path].lock()) return open;
+  std::erase_if(disks_, [](const auto& disk) { return disk.second.expired(); });
+  disks_[path] = opened;
+  return opened;
+}
+
+std::unique_ptr<OpenFile> Filesystem::open(const std::string& path, int flags, bool& is_cached) {
+  is_cached = false;
+  if (const auto draft = drafts_.find(path)) {
+    if ((flags & O_TRUNC) != 0) draft->truncate(0);
+    return std::make_unique<DraftFile>(draft);
+  }
+  const Node node = at(path);
+  if (node.kind == Kind::value) return open_value(node, flags);
+  if (writes(flags)) throw Error(EACCES, last_part(path) + " can't be written");
+  switch (node.kind) {
+    case Kind::disk: {
+      auto disk = open_disk(path, node);
+      is_cached = disk->is_frozen();
+      return std::make_unique<DiskFile>(std::move(disk));
+    }
+    case Kind::events:
+      events_.size();  // so that there is what it begins with
+      return std::make_unique<EventsFile>(events_);
+    case Kind::status:
+      return std::make_unique<TextFile>(table_text(caller_.call("status", json::object())) + "\n");
+    case Kind::last_error: {
+      const std::lock_guard lock(mutex_);
+      return std::make_unique<TextFile>(last_error_);
+    }
+    default:
+      throw Error(EISDIR, "this is a folder");
+  }
+}
+
+// Temporary files are made where values are, and nowhere else: a file "pc08" among the stations
+// would look like one.
+void Filesystem::require_draft_folder(const std::string& path) {
+  const Node folder = at(folder_of(path));
+  if (has_settings(folder) || (folder.kind == Kind::topic && folder.topic == Topic::parameters))
+    return;
+  throw Error(EPERM, folder.kind == Kind::topic && folder.topic == Topic::stations
+                         ? "stations are folders: make one with mkdir"
+                         : "no files can be made here");
+}
+
+std::unique_ptr<OpenFile> Filesystem::create(const std::string& path, mode_t mode, int flags) {
+  if (const auto node = tree_.find(path)) {
+    drafts_.show(path);
+    bool is_cached = false;
+    return open(path, flags | O_TRUNC, is_cached);
+  }
+  require_draft_folder(path);
+  return std::make_unique<DraftFile>(drafts_.make(path, mode));
+}
+
+void Filesystem::truncate(const std::string& path, std::uint64_t length) {
+  if (const auto draft = drafts_.find(path)) return draft->truncate(length);
+  bool is_cached = false;
+  const auto file = open(path, O_WRONLY, is_cached);
+  file->truncate(length);
+  file->close();
+}
+
+void Filesystem::make_folder(const std::string& path) {
+  if (find(path)) throw Error(EEXIST, last_part(path) + " is there already");
+  const Node folder = at(folder_of(path));
+  if (folder.kind == Kind::topic && folder.topic == Topic::stations)
+    return call({"station.add", {{"name", last_part(path)}}});
+  if (folder.kind == Kind::topic && folder.topic == Topic::images)
+    throw Error(EPERM, "an image is made with: plydisk image create " + last_part(path));
+  throw Error(EPERM, "no folders can be made here");
+}
+
+void Filesystem::remove_folder(const std::string& path) {
+  const Node node = at(path);
+  if (!node.is_folder()) throw Error(ENOTDIR, "this is not a folder");
+  if (node.kind != Kind::thing)
+    throw Error(EPERM, "this folder is a part of every store, and can't be removed");
+  switch (node.topic) {
+    case Topic::images:
+      call({"image.remove", {{"name", node.name}}});
+      break;
+    case Topic::stations:
+      call({"station.remove", {{"name", node.name}}});
+      break;
+    case Topic::sessions: {
+      const json session = picture_.fresh_details(Topic::sessions, node.name);
+      call(
+          {"session.end", {{"session", node.name}, {"discard", session.at("state") == "at-rest"}}});
+      break;
+    }
+    default:
+      call({"layer.remove", {{"layer", node.name}}});
+  }
+  drafts_.remove_folder(path);
+}
+
+void Filesystem::remove_file(const std::string& path) {
+  if (drafts_.remove(path)) return;
+  const Node node = at(path);
+  if (node.is_folder()) throw Error(EISDIR, "this is a folder");
+  if (node.kind == Kind::value && node.topic == Topic::layers)
+    return call({"layer.remove", {{"layer", node.name}}});
+  if (node.kind != Kind::value || !node.field->clearable)
+    throw Error(EPERM, last_part(path) + " is always there, and can't be removed");
+  set(node, "");
+}
+
+void Filesystem::rename_draft(const std::string& from, const std::string& to) {
+  const auto target = tree_.find(to);
+  if (!target) {
+    require_draft_folder(to);
+    return drafts_.rename(from, to);
+  }
+  if (target->kind != Kind::value) throw Error(EPERM, last_part(to) + " can't be replaced");
+  // Refused: the editor keeps what it has written.
+  if (const auto draft = drafts_.find(from)) set(*target, draft->text());
+  drafts_.remove(from);
+  drafts_.show(to);
+}
+
+// As editors do that keep the old text beside the new.
+void Filesystem::move_value_away(const std::string& from, const Node& value,
+                                 const std::string& to) {
+  if (value.field->set == nullptr || (tree_.find(to) && !drafts_.find(to)))
+    throw Error(EPERM, last_part(from) + " can't be moved");
+  require_draft_folder(to);
+  drafts_.make(to, 0600, tree_.fresh_text(value));
+  drafts_.hide(from);
+}
+
+void Filesystem::rename(const std::string& from, const std::string& to, bool replaces) {
+  if (!replaces && (drafts_.find(to) || find(to)))
+    throw Error(EEXIST, last_part(to) + " is there already");
+  if (drafts_.find(from)) return rename_draft(from, to);
+  const Node node = at(from);
+  if (node.kind == Kind::value) return move_value_away(from, node, to);
+  const std::vector<std::string> target = split_path(to);
+  if (node.kind != Kind::thing || node.topic != Topic::stations || target.size() != 2 ||
+      target[0] != to_string(Topic::stations))
+    throw Error(EPERM, last_part(from) + " can't be renamed");
+  call({"station.rename", {{"name", node.name}, {"to", target[1]}}});
+  drafts_.remove_folder(from);
+}
+
+void Filesystem::set_mode(const std::string& path, mode_t mode) {
+  if (const auto draft = drafts_.find(path)) return draft->set_mode(mode);
+  if ((tree_.attributes(at(path)).st_mode & 07777) != (mode & 07777))
+    throw Error(EPERM, "modes are options of the mount: see plydiskfs(1)");
+}
+
+void Filesystem::set_owner(const std::string& path, uid_t uid, gid_t gid) {
+  if (!drafts_.find(path)) at(path);
+  const auto is_same = [](auto wanted, auto own) {
+    return wanted == static_cast<decltype(wanted)>(-1) || wanted == own;
+  };
+  if (!is_same(uid, access_.uid) || !is_same(gid, access_.gid))
+    throw Error(EPERM, "all files of the mount are of the one who made it");
+}
+
+void Filesystem::set_time(const std::string& path, std::int64_t changed) {
+  if (const auto draft = drafts_.find(path)) return draft->set_time(changed);
+  at(path);  // whose times are those of its changes
+}
+
+}  // namespace plydisk
