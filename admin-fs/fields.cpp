@@ -59,7 +59,13 @@ void check_networks(const std::string& line) {
   for (const std::string& network : words_of(line)) require_valid_cidr(network);
 }
 
-void check_nothing(const std::string&) {}
+void check_text(const std::string& line) {
+  const auto is_control = [](char c) {
+    return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f;
+  };
+  if (std::ranges::any_of(line, is_control))
+    throw Error(EINVAL, quote(line) + " has control characters: use plain text");
+}
 
 std::optional<Request> set_allow(const json& station, const char*, const std::string& text) {
   return Request{"station.set", {{"name", station.at("name")}, {"allow", words_of(text)}}};
@@ -131,7 +137,7 @@ constexpr std::array image_table{
     Field{"allocated", readable, member},
     Field{"backing", readable, member},
     Field{"created", readable, member},
-    Field{"description", writable, member, set_image, true, check_nothing},
+    Field{"description", writable, member, set_image, true, check_text},
     Field{"linked", readable, member},
     Field{"published", readable, member},
     Field{"sessions", readable, member},
@@ -149,7 +155,7 @@ constexpr std::array version_table{
 
 constexpr std::array station_table{
     Field{"allow", writable, lines, set_allow, true, check_networks},
-    Field{"comment", writable, member, set_station, true, check_nothing},
+    Field{"comment", writable, member, set_station, true, check_text},
     Field{"created", readable, member},
     Field{"destinations", writable, member, set_station, true},
     Field{"image", writable, member, set_station, true},

@@ -139,20 +139,6 @@ std::unique_ptr<OpenFile> Filesystem::open_value(const Node& node, int flags) {
       emptied);
 }
 
-std::shared_ptr<OpenDisk> Filesystem::open_disk(const std::string& path, const Node& node) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (auto open = disks_[path].lock()) return open;
-  }
-  std::shared_ptr<OpenDisk> opened = caller_.open_disk(tree_.disk_of(node));
-  const std::lock_guard lock(mutex_);
-  // Of two who open it at the same time, one sees what the other does.
-  if (auto open = disks_[path].lock()) return open;
-  std::erase_if(disks_, [](const auto& disk) { return disk.second.expired(); });
-  disks_[path] = opened;
-  return opened;
-}
-
 std::unique_ptr<OpenFile> Filesystem::open(const std::string& path, int flags, bool& is_cached) {
   is_cached = false;
   if (const auto draft = drafts_.find(path)) {
@@ -164,8 +150,9 @@ std::unique_ptr<OpenFile> Filesystem::open(const std::string& path, int flags, b
   if (writes(flags)) throw Error(EACCES, last_part(path) + " can't be written");
   switch (node.kind) {
     case Kind::disk: {
-      auto disk = open_disk(path, node);
-      is_cached = disk->is_frozen();
+      auto disk = caller_.open_disk(tree_.disk_of(node));
+      // The kernel's cache is one for all who have a session's disk open, each of another moment.
+      is_cached = node.topic == Topic::images && disk->is_frozen();
       return std::make_unique<DiskFile>(std::move(disk));
     }
     case Kind::events:

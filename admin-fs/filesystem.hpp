@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -53,7 +52,6 @@ class Filesystem {
   void call(const Request& request);
   void set(const Node& value, const std::string& text);
   std::unique_ptr<OpenFile> open_value(const Node& node, int flags);
-  std::shared_ptr<OpenDisk> open_disk(const std::string& path, const Node& node);
   void require_draft_folder(const std::string& path);
   void rename_draft(const std::string& from, const std::string& to);
   void move_value_away(const std::string& from, const Node& value, const std::string& to);
@@ -69,7 +67,6 @@ class Filesystem {
   std::mutex mutex_;  // protects all below
   std::string last_error_;
   std::int64_t last_error_at_ = 0;
-  std::map<std::string, std::weak_ptr<OpenDisk>> disks_;
 };
 
 }  // namespace plydisk

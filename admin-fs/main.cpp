@@ -25,6 +25,7 @@ constexpr std::chrono::milliseconds linger{150};
 
 StoreCaller::Options caller_options(const MountOptions& options) {
   StoreCaller::Options caller;
+  caller.refuse_station = true;
   if (options.server_only)
     caller.server_only = "no server listens on " + options.store +
                          "/control: start it, or name the store's folder instead";

@@ -92,10 +92,10 @@ class EventsFile final : public OpenFile {
   const std::uint64_t begin_;  // of what it shows, among all
 };
 
-// One disk for all who have it open at the same time.
+// A whole disk.
 class DiskFile final : public OpenFile {
  public:
-  explicit DiskFile(std::shared_ptr<OpenDisk> disk) : disk_(std::move(disk)) {}
+  explicit DiskFile(std::unique_ptr<OpenDisk> disk) : disk_(std::move(disk)) {}
   std::size_t read(char* buffer, std::size_t length, std::uint64_t offset) override;
   std::uint64_t next_data(std::uint64_t offset) override;
   std::uint64_t next_hole(std::uint64_t offset) override;
@@ -103,7 +103,7 @@ class DiskFile final : public OpenFile {
 
  private:
   std::uint64_t next(std::uint64_t offset, bool zeros);
-  const std::shared_ptr<OpenDisk> disk_;
+  const std::unique_ptr<OpenDisk> disk_;
   std::mutex mutex_;                       // protects the next
   std::vector<OpenDisk::Extent> extents_;  // as asked for last
 };

@@ -115,7 +115,9 @@ std::shared_ptr<StoreCaller::Local> StoreCaller::take_local() {
     return nullptr;
   }
   auto opened = std::make_shared<Local>();
-  opened->store = Store::open(store_);
+  StoreOptions store_options;
+  store_options.refuse_station = options_.refuse_station;
+  opened->store = Store::open(store_, store_options);
   opened->service = std::make_unique<ControlService>(*opened->store, ControlService::Role::command);
   if (options_.linger.count() == 0) return opened;
   local_ = opened;

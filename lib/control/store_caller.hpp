@@ -46,6 +46,8 @@ class StoreCaller {
   struct Options {
     // Nobody but what serves the store may work on it: what to say while that is not there.
     std::optional<std::string> server_only;
+    // Likewise, if the store is a station's.
+    bool refuse_station = false;
     // How long the store stays open in this process after a call, for the next ones.
     std::chrono::milliseconds linger{0};
     // How long to wait for a server that does not answer, or another process that has the store.

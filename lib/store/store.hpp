@@ -41,6 +41,8 @@ struct StoreOptions {
   // Null if the server is not plydisk's, which can only be written directly.
   std::shared_ptr<Upstream> upstream;
   std::function<void(const std::string&)> log;  // what an administrator should know; may be empty
+  // Whether to refuse a station's store (EAGAIN), which nobody but its engine may work on.
+  bool refuse_station = false;
   // How long to wait for another process that has the store.
   std::chrono::milliseconds lock_patience{0};
   std::string boot_id;  // empty: the machine's; tests set it to play a reboot

@@ -72,6 +72,10 @@ StoreImpl::StoreImpl(const std::filesystem::path& directory, const StoreOptions&
       agreement_(options.upstream),
       lock_(take_lock(directory, options.lock_patience)),
       catalogue_(directory) {
+  if (options_.refuse_station && is_station())
+    throw Error(EAGAIN, "the store " + directory.string() +
+                            " is an attached disk's, and the process that serves the disk does not "
+                            "answer; it is started anew if need be: try again");
   remove_orphans();
   end_sessions_of_earlier_boots();
   if (!options_.serve) return;
