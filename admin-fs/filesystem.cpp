@@ -63,6 +63,7 @@ void Filesystem::call(const Request& request) {
   caller_.call(request.method, request.params, [this](std::uint64_t, std::uint64_t) {
     if (interrupted_()) throw Error(EINTR, "it was interrupted, and is being given up");
   });
+  picture_.note_change();
 }
 
 struct stat Filesystem::attributes(const std::string& path) {

@@ -62,19 +62,20 @@ void ValueFile::write(const char* data, std::size_t length, std::uint64_t offset
     throw Error(EFBIG, "a value has at most 64 KiB");
   text.resize(std::max(text.size(), offset + length));
   std::memcpy(text.data() + offset, data, length);
-  if (rules_.check_line != nullptr) check_new_lines(text);
-  const std::string before = std::exchange(text_, std::move(text));
-  if (rules_.check_line == nullptr && text_.ends_with('\n')) {
-    try {
+  if (refused_) throw Error(EINVAL, "a part of this was refused, so nothing of it is set");
+  try {
+    text_ = std::move(text);
+    changed_ = true;
+    emptied_ = false;
+    if (rules_.check_line != nullptr)
+      check_new_lines(text_);
+    else if (text_.ends_with('\n'))
       set();
-    } catch (...) {
-      text_ = before;
-      throw;
-    }
-    return;
+  } catch (...) {
+    changed_ = false;
+    refused_ = true;
+    throw;
   }
-  changed_ = true;
-  emptied_ = false;
 }
 
 void ValueFile::truncate(std::uint64_t length) {
@@ -83,6 +84,7 @@ void ValueFile::truncate(std::uint64_t length) {
   text_.resize(length);
   // Who empties a file is about to write it.
   emptied_ = length == 0;
+  refused_ = false;
   changed_ = !emptied_;
 }
 

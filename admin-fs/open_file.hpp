@@ -67,6 +67,7 @@ class ValueFile final : public TextFile {
   const Rules rules_;
   // Protected by mutex_. Emptied: nothing was written since, so what is there may be no value yet.
   bool changed_ = false, emptied_ = false;
+  bool refused_ = false;  // some of it: then nothing of the rest is set either
 };
 
 class DraftFile final : public OpenFile {

@@ -10,6 +10,9 @@ using nlohmann::json;
 
 namespace {
 
+// A program that has seen a change made needs longer than this to look for it here.
+constexpr std::chrono::milliseconds moment{2};
+
 constexpr std::array topics{Topic::parameters, Topic::images, Topic::stations, Topic::sessions,
                             Topic::layers};
 
@@ -27,11 +30,17 @@ std::shared_ptr<const Names> read_names(const json& list) {
 
 // Asks for the numbers of the newest changes, which costs the server next to nothing.
 void Picture::forget_what_changed() {
+  const auto now = std::chrono::steady_clock::now();
+  {
+    const std::lock_guard lock(mutex_);
+    if (now - asked_ < moment) return;
+  }
   const json told = caller_.call("changes", json::object());
   State state{told.at("log").get<std::string>(), told.at("newest").get<std::uint64_t>(), {}};
   for (const Topic topic : topics)
     state.of_topic[index_of(topic)] = told.at(to_string(topic)).get<std::uint64_t>();
   const std::lock_guard lock(mutex_);
+  asked_ = now;
   const bool is_other = state.log != state_.log;
   // Another thread may have been told of more meanwhile.
   if (!is_other && state.newest < state_.newest) return;
@@ -40,6 +49,11 @@ void Picture::forget_what_changed() {
     if (is_other || state.of_topic[index_of(topic)] != state_.of_topic[index_of(topic)])
       names_[index_of(topic)].reset();
   state_ = state;
+}
+
+void Picture::note_change() {
+  const std::lock_guard lock(mutex_);
+  asked_ = {};
 }
 
 std::shared_ptr<const Names> Picture::names(Topic topic) {

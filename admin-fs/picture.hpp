@@ -1,10 +1,13 @@
 // What there is in a store, as its server told last, and asked for anew when that has changed: so
-// looking at a thousand sessions costs the server one list.
+// looking at a thousand sessions costs the server one list. Whether it has changed is asked for
+// each time, but for what comes within a moment, as when a folder is listed; values are always
+// fresh.
 //
 // Thread safety: all functions from any thread. Functions throw Error, as StoreCaller::call().
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -38,6 +41,8 @@ class Picture {
   std::optional<std::string> find_session(const std::string& name);
   // The session that a station has, or else the one that it has left.
   std::optional<std::string> session_of(const std::string& station);
+  // Something was changed through this mount, and is to be seen at once.
+  void note_change();
 
  private:
   struct State {
@@ -50,6 +55,7 @@ class Picture {
   StoreCaller& caller_;
   std::mutex mutex_;  // protects all below
   State state_;
+  std::chrono::steady_clock::time_point asked_;
   std::array<std::shared_ptr<const Names>, topic_count> names_;
   std::map<std::pair<Topic, std::string>, std::shared_ptr<const nlohmann::json>> details_;
 };
