@@ -66,6 +66,12 @@ void Filesystem::call(const Request& request) {
   picture_.note_change();
 }
 
+std::optional<Node> Filesystem::take_just_made(const std::string& path) {
+  const std::lock_guard lock(mutex_);
+  const auto made = just_made_.extract(path);
+  return made ? std::optional(made.mapped()) : std::nullopt;
+}
+
 struct stat Filesystem::attributes(const std::string& path) {
   if (const auto draft = drafts_.find(path)) {
     struct stat info {};
@@ -75,7 +81,8 @@ struct stat Filesystem::attributes(const std::string& path) {
     draft->describe(info);
     return info;
   }
-  const Node node = at(path);
+  const std::optional<Node> made = take_just_made(path);
+  const Node node = made ? *made : at(path);
   struct stat info = tree_.attributes(node);
   if (node.kind == Kind::events) {
     info.st_size = static_cast<off_t>(events_.size());
@@ -206,6 +213,13 @@ void Filesystem::make_folder(const std::string& path) {
     return call({"station.add", {{"name", last_part(path)}}});
   if (folder.kind == Kind::topic && folder.topic == Topic::images)
     throw Error(EPERM, "an image is made with: plydisk image create " + last_part(path));
+  if (folder.kind == Kind::versions && last_part(path).starts_with('+')) {
+    call({"version.freeze", {{"image", folder.name}, {"session", last_part(path).substr(1)}}});
+    // The new folder's name is its number; but the kernel looks once for the one that it asked for.
+    const std::lock_guard lock(mutex_);
+    just_made_[path] = folder;
+    return;
+  }
   throw Error(EPERM, "no folders can be made here");
 }
 

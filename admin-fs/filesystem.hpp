@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -49,6 +50,7 @@ class Filesystem {
  private:
   std::optional<Node> find(const std::string& path);
   Node at(const std::string& path);
+  std::optional<Node> take_just_made(const std::string& path);
   void call(const Request& request);
   void set(const Node& value, const std::string& text);
   std::unique_ptr<OpenFile> open_value(const Node& node, int flags);
@@ -67,6 +69,7 @@ class Filesystem {
   std::mutex mutex_;  // protects all below
   std::string last_error_;
   std::int64_t last_error_at_ = 0;
+  std::map<std::string, Node> just_made_;
 };
 
 }  // namespace plydisk

@@ -56,13 +56,23 @@ Node inside(Node folder, Kind kind, const Field* field = nullptr) {
   return folder;
 }
 
+// The version that it was made of: the one that lacks its newest layer.
+json parent_of(const json& image, const json& version) {
+  std::vector<json> layers = version.at("layers");
+  if (layers.empty()) return nullptr;
+  layers.pop_back();
+  for (const json& other : image.at("versions"))
+    if (other.at("layers") == json(layers)) return other.at("number");
+  return nullptr;
+}
+
 // What the fields of a version are read from.
 json version_record(const json& image, unsigned number) {
   for (const json& version : image.at("versions")) {
     if (version.at("number") != number) continue;
     json record = version;
     record["size"] = image.at("size");
-    record["parent"] = number == 1 ? json(nullptr) : json(number - 1);
+    record["parent"] = parent_of(image, version);
     return record;
   }
   throw Error(ENOENT, "there is no such version");

@@ -16,6 +16,7 @@ json image_list(ControlService& service, const Params& params, const Progress& p
 json image_show(ControlService& service, const Params& params, const Progress& progress);
 json image_remove(ControlService& service, const Params& params, const Progress& progress);
 json image_set(ControlService& service, const Params& params, const Progress& progress);
+json version_freeze(ControlService& service, const Params& params, const Progress& progress);
 json image_accept(ControlService& service, const Params& params, const Progress& progress);
 
 json station_add(ControlService& service, const Params& params, const Progress& progress);

@@ -50,6 +50,12 @@ json image_remove(ControlService& service, const Params& params, const Progress&
   return {{"name", name}};
 }
 
+json version_freeze(ControlService& service, const Params& params, const Progress& progress) {
+  const VersionRecord version = service.store().freeze_version(
+      params.text("image"), params.optional_text("session").value_or(""), progress);
+  return {{"image", version.image}, {"number", version.number}};
+}
+
 json image_accept(ControlService& service, const Params& params, const Progress&) {
   return image_json(service.store().catalogue(), service.store().accept_image(params.text("name")));
 }

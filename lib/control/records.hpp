@@ -15,8 +15,8 @@ namespace plydisk {
 nlohmann::json time_json(std::int64_t seconds);
 
 nlohmann::json image_json(Catalogue& catalogue, const ImageStatus& image);
-// "plan", and with it "persistence", is where the station's writes go when nothing else is said: its own
-// destination, else its image's, else the parameter default-writes.
+// "plan", and with it "persistence", is where the station's writes go when nothing else is said:
+// its own destination, else its image's, else the parameter default-writes.
 nlohmann::json station_json(Catalogue& catalogue, const StationRecord& station);
 nlohmann::json session_json(const SessionStatus& session);
 nlohmann::json history_json(Catalogue& catalogue, const std::string& session);

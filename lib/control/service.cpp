@@ -33,6 +33,7 @@ const std::vector<Method>& method_table() {
       {"image.set", {"name", "description", "writes"}, methods::image_set},
       {"image.remove", {"name"}, methods::image_remove},
       {"image.accept", {"name"}, methods::image_accept},
+      {"version.freeze", {"image", "session"}, methods::version_freeze},
       {"station.add", station_fields, methods::station_add},
       {"station.list", {}, methods::station_list},
       {"station.show", {"name"}, methods::station_show},

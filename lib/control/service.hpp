@@ -8,6 +8,7 @@
 // image.set       name, description*, writes* (null clears)            image
 // image.remove    name                                                 {name}
 // image.accept    name                                                 image
+// version.freeze  image, session*                                      {image, number}
 // station.add     name, image*, writes*, destinations*, secret*,       station, without its secret
 //                 allow*, comment*
 // station.list                                                         [station]

@@ -15,6 +15,7 @@ void StoreImpl::require_may_go_direct(LiveSession& session, const RedirectOption
     throw Error(EINVAL, "version " + std::to_string(session.record.version) + " of image " +
                             quote(image.name) +
                             " has frozen layers, so there is nothing to write to directly");
+  require_no_version_above(image);
   require_image_free(image, Destination::direct, session.record.id);
   require_layers_left(session, options);
 }

@@ -203,6 +203,12 @@ class Store {
   // on, so that those below stay as they are. EREMOTE: some of its writes are at its station.
   virtual DiskView view_session(const std::string& session) = 0;
   virtual DiskView view_version(const std::string& image, unsigned number) = 0;
+  // Makes a version, the image's next, of the one that a session lies on and of what the session
+  // has written so far, which goes on undisturbed. `session`: empty for the only one that has
+  // written on the image. The new version is not published. EINVAL if there is no such session, or
+  // several; EREMOTE as above.
+  virtual VersionRecord freeze_version(const std::string& image, const std::string& session,
+                                       const Progress& progress) = 0;
 
   // The door for stations. A connection keeps its session alive until it is destroyed, which must
   // be before the store is.

@@ -245,6 +245,7 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
   if (writes == Destination::direct && session->disk->stack().version->has_layers())
     throw Error(EINVAL, "version " + std::to_string(version) + " of image " + quote(image.name) +
                             " has frozen layers, so there is nothing to write to directly");
+  if (writes == Destination::direct) require_no_version_above(image);
   if (is_station()) {
     take_foundation(*session, rest);
     tell_upstream(*session, writes);

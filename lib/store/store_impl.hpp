@@ -45,6 +45,8 @@ class StoreImpl final : public Store {
   void remove_layer(const std::string& uuid) override;
   DiskView view_session(const std::string& session) override;
   DiskView view_version(const std::string& image, unsigned number) override;
+  VersionRecord freeze_version(const std::string& image, const std::string& session,
+                               const Progress& progress) override;
   void stop() override;
   std::vector<ImageRecord> exports(const Peer& peer) override;
   std::optional<std::string> secret_recipe(const ExportName& name, const Peer& peer) override;
@@ -183,6 +185,10 @@ class StoreImpl final : public Store {
   DiskView keep_view(Stack stack, bool changes);
   [[noreturn]] static void refuse_remote(const SessionRecord& session);
   void require_all_here(const SessionRecord& session, const std::vector<LayerRecord>& layers) const;
+
+  // store_versions.cpp
+  std::string only_writer(const std::string& image);
+  void require_no_version_above(const ImageRecord& image);
 
   // carry.cpp
   void require_may_carry(const LiveSession& session, Destination destination) const;

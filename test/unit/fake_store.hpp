@@ -62,6 +62,9 @@ class FakeStore : public Store {
   void remove_layer(const std::string&) override { throw Error(EBUSY, "the layer is in use"); }
   DiskView view_session(const std::string&) override { return {}; }
   DiskView view_version(const std::string&, unsigned) override { return {}; }
+  VersionRecord freeze_version(const std::string&, const std::string&, const Progress&) override {
+    return {};
+  }
 
   std::vector<SessionName> session_names() override { return {}; }
   std::vector<SessionStatus> sessions() override {

@@ -186,3 +186,53 @@ TEST_CASE("who waits for an event is told of it, and of the end") {
   CHECK(log.since(log.numbers().newest).empty());
   CHECK(log.numbers().of_topic[static_cast<std::size_t>(Topic::images)] == 1);
 }
+
+TEST_CASE_FIXTURE(StoreFixture, "a version is made of what a session has written") {
+  add_station("pc", Destination::server_persistent);
+  CHECK(error_of([&] { store->freeze_version("img", "", {}); }).code() == EINVAL);
+  const auto connection = connect("img@pc");
+  put(*connection, 'a');
+  put(*connection, 'b', 65536);
+  connection->disk().zero(65536, 4096, true, false);
+  CHECK(store->freeze_version("img", "", {}).number == 2);
+  put(*connection, 'c');
+  CHECK(store->freeze_version("img", "pc", {}).number == 3);
+  CHECK(get(*connection) == 'c');
+  CHECK(store->catalogue().image("img").published == 1);
+  CHECK(at(store->view_version("img", 1)) == 0);
+  CHECK(at(store->view_version("img", 2)) == 'a');
+  CHECK(at(store->view_version("img", 2), 65536) == 0);
+  CHECK(at(store->view_version("img", 3)) == 'c');
+  // Sessions can begin on it, and versions be made of those.
+  const auto other = connect("img:3@other");
+  CHECK(get(*other) == 'c');
+  put(*other, 'd', 131072);
+  CHECK(error_of([&] { store->freeze_version("img", "", {}); }).code() == EINVAL);
+  CHECK(store->freeze_version("img", "other", {}).number == 4);
+  const DiskView fourth = store->view_version("img", 4);
+  CHECK(at(fourth) == 'c');
+  CHECK(at(fourth, 131072) == 'd');
+  CHECK(store->catalogue().version("img", 4).layers.size() == 2);
+  for (const auto& layer : store->layers()) CHECK(store->check_layer(layer.record.uuid).empty());
+}
+
+TEST_CASE_FIXTURE(StoreFixture, "what a version lies on is not written directly") {
+  auto connection = connect("img@pc");
+  put(*connection, 'a');
+  store->freeze_version("img", "pc", {});
+  connection.reset();
+  store->end_session("pc", true);
+  add_station("boss", Destination::direct);
+  const Error refusal = error_of([&] { connect("img@boss"); });
+  CHECK(refusal.code() == EBUSY);
+  CHECK(mentions(refusal, "version 2"));
+  const auto volatile_one = connect("img@other");
+  CHECK(error_of([&] { store->redirect("other", Destination::direct, {}, {}); }).code() == EBUSY);
+}
+
+TEST_CASE_FIXTURE(StoreFixture, "direct writes are no version") {
+  add_station("boss", Destination::direct);
+  const auto connection = connect("img@boss");
+  put(*connection, 'a');
+  CHECK(error_of([&] { store->freeze_version("img", "boss", {}); }).code() == EINVAL);
+}
