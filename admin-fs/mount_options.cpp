@@ -13,8 +13,6 @@ namespace plydisk {
 
 namespace {
 
-constexpr std::array topics{Topic::parameters, Topic::images, Topic::stations, Topic::sessions,
-                            Topic::layers};
 // What libfuse and the mount command know, and what mount(8) leaves for file systems.
 constexpr std::array passed_on{"allow_other", "allow_root", "ro",           "rw",       "nosuid",
                                "suid",        "nodev",      "dev",          "noexec",   "exec",
@@ -48,7 +46,7 @@ void parse_option(const std::string& option, MountOptions& options) {
   const std::string name = option.substr(0, equals);
   const std::string value = equals == std::string::npos ? "" : option.substr(equals + 1);
   std::vector<std::string> known{"disks", "files", "uid", "gid"};
-  for (const Topic topic : topics) {
+  for (const Topic topic : all_topics) {
     if (name == to_string(topic)) {
       options.access.topics[static_cast<std::size_t>(topic)] = parse_mode(name, value, 0777);
       return;

@@ -13,9 +13,6 @@ namespace {
 // A program that has seen a change made needs longer than this to look for it here.
 constexpr std::chrono::milliseconds moment{2};
 
-constexpr std::array topics{Topic::parameters, Topic::images, Topic::stations, Topic::sessions,
-                            Topic::layers};
-
 std::size_t index_of(Topic topic) { return static_cast<std::size_t>(topic); }
 
 std::shared_ptr<const Names> read_names(const json& list) {
@@ -37,7 +34,7 @@ void Picture::forget_what_changed() {
   }
   const json told = caller_.call("changes", json::object());
   State state{told.at("log").get<std::string>(), told.at("newest").get<std::uint64_t>(), {}};
-  for (const Topic topic : topics)
+  for (const Topic topic : all_topics)
     state.of_topic[index_of(topic)] = told.at(to_string(topic)).get<std::uint64_t>();
   const std::lock_guard lock(mutex_);
   asked_ = now;
@@ -45,7 +42,7 @@ void Picture::forget_what_changed() {
   // Another thread may have been told of more meanwhile.
   if (!is_other && state.newest < state_.newest) return;
   if (is_other || state.newest != state_.newest) details_.clear();
-  for (const Topic topic : topics)
+  for (const Topic topic : all_topics)
     if (is_other || state.of_topic[index_of(topic)] != state_.of_topic[index_of(topic)])
       names_[index_of(topic)].reset();
   state_ = state;

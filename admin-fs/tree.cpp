@@ -13,8 +13,6 @@ using Kind = Node::Kind;
 
 namespace {
 
-constexpr std::array topics{Topic::parameters, Topic::images, Topic::stations, Topic::sessions,
-                            Topic::layers};
 constexpr std::array<std::pair<const char*, Kind>, 3> root_files{{
     {"events", Kind::events},
     {"status", Kind::status},
@@ -22,7 +20,7 @@ constexpr std::array<std::pair<const char*, Kind>, 3> root_files{{
 }};
 
 std::optional<Topic> topic_called(const std::string& name) {
-  for (const Topic topic : topics)
+  for (const Topic topic : all_topics)
     if (name == to_string(topic)) return topic;
   return std::nullopt;
 }
@@ -155,7 +153,7 @@ std::vector<Tree::Entry> Tree::list(const Node& folder) {
   std::vector<Entry> entries;
   switch (folder.kind) {
     case Kind::root:
-      for (const Topic topic : topics)
+      for (const Topic topic : all_topics)
         entries.push_back({to_string(topic), *find(std::string("/") + to_string(topic))});
       for (const auto& [name, kind] : root_files) entries.push_back({name, inside({}, kind)});
       return entries;

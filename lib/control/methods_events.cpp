@@ -9,8 +9,6 @@ namespace plydisk::methods {
 
 namespace {
 
-constexpr std::array topics{Topic::parameters, Topic::images, Topic::stations, Topic::sessions,
-                            Topic::layers};
 constexpr std::uint64_t longest_wait_ms = 60'000;
 
 json parameter_names(Store& store) {
@@ -64,7 +62,7 @@ json changes(ControlService& service, const Params&, const Progress&) {
   const EventLog& log = service.store().catalogue().events();
   const EventLog::Numbers numbers = log.numbers();
   json result{{"log", log.id()}, {"newest", numbers.newest}};
-  for (const Topic topic : topics)
+  for (const Topic topic : all_topics)
     result[to_string(topic)] = numbers.of_topic[static_cast<std::size_t>(topic)];
   return result;
 }

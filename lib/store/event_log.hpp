@@ -17,7 +17,9 @@ namespace plydisk {
 
 // Of what kind of thing an event tells; to_string() has the plural of a folder's name.
 enum class Topic { parameters, images, stations, sessions, layers };
-inline constexpr std::size_t topic_count = 5;
+inline constexpr std::array all_topics{Topic::parameters, Topic::images, Topic::stations,
+                                       Topic::sessions, Topic::layers};
+inline constexpr std::size_t topic_count = all_topics.size();
 const char* to_string(Topic topic);
 
 struct Event {
