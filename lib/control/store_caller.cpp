@@ -163,6 +163,8 @@ template <typename... Fn>
 struct Overloaded : Fn... {
   using Fn::operator()...;
 };
+template <typename... Fn>
+Overloaded(Fn...) -> Overloaded<Fn...>;
 
 }  // namespace
 

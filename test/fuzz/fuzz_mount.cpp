@@ -11,6 +11,7 @@
 #include "base/error.hpp"
 #include "filesystem.hpp"
 #include "store/names.hpp"
+#include "store/parameters.hpp"
 #include "temporary_directory.hpp"
 
 namespace {
