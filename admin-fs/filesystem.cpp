@@ -16,6 +16,8 @@ using Kind = Node::Kind;
 
 namespace {
 
+constexpr std::int64_t same_again_seconds = 10;
+
 std::string folder_of(const std::string& path) {
   const auto slash = path.rfind('/');
   return slash == 0 ? "/" : path.substr(0, slash);
@@ -43,10 +45,18 @@ Filesystem::Filesystem(StoreCaller& caller, const Access& access, Log log,
 
 void Filesystem::report(const std::string& path, const std::string& sentence) {
   const std::string line = path.substr(1) + ": " + sentence;
+  {
+    const std::lock_guard lock(mutex_);
+    const std::int64_t now = std::time(nullptr);
+    // Who tries the same again and again must not fill the log.
+    const bool is_known = logged_ == line && now - logged_at_ < same_again_seconds;
+    last_error_at_ = now;
+    last_error_ = time_json(now).get<std::string>() + " " + line + "\n";
+    if (is_known) return;
+    logged_ = line;
+    logged_at_ = now;
+  }
   log_(line);
-  const std::lock_guard lock(mutex_);
-  last_error_at_ = std::time(nullptr);
-  last_error_ = time_json(last_error_at_).get<std::string>() + " " + line + "\n";
 }
 
 std::optional<Node> Filesystem::find(const std::string& path) {

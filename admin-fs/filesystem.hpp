@@ -67,8 +67,8 @@ class Filesystem {
   Drafts drafts_;
   EventStream events_;
   std::mutex mutex_;  // protects all below
-  std::string last_error_;
-  std::int64_t last_error_at_ = 0;
+  std::string last_error_, logged_;
+  std::int64_t last_error_at_ = 0, logged_at_ = 0;
   std::map<std::string, Node> just_made_;
 };
 
