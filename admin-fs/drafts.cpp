@@ -12,7 +12,7 @@ namespace plydisk {
 namespace {
 
 // An editor makes its file again at once; one that died must not take the value with it.
-constexpr std::chrono::seconds hidden_for{5};
+constexpr std::chrono::seconds hidden_for{3};
 
 }  // namespace
 

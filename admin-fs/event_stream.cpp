@@ -40,7 +40,7 @@ void EventStream::catch_up() {
 std::uint64_t EventStream::size() {
   const std::lock_guard lock(mutex_);
   catch_up();
-  return begin_ + text_.size();
+  return text_.size();
 }
 
 std::uint64_t EventStream::begin() {

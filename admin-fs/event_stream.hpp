@@ -15,7 +15,7 @@ class EventStream {
  public:
   explicit EventStream(StoreCaller& caller) : caller_(caller) {}
 
-  // Bytes of all events since the mount was made; and where, among those, what is kept begins.
+  // Bytes that are kept, and where they begin among all since the mount was made.
   std::uint64_t size();
   std::uint64_t begin();
   // When the newest happened, in seconds since 1970; 0: none yet.

@@ -33,18 +33,16 @@ bool has_settings(const Node& folder) {
 
 }  // namespace
 
-Filesystem::Filesystem(StoreCaller& caller, const Access& access, Log log,
-                       std::function<bool()> interrupted)
+Filesystem::Filesystem(StoreCaller& caller, const Access& access, Log log)
     : caller_(caller),
       access_(access),
       log_(std::move(log)),
-      interrupted_(std::move(interrupted)),
       picture_(caller),
       tree_(picture_, access),
       events_(caller) {}
 
 void Filesystem::report(const std::string& path, const std::string& sentence) {
-  const std::string line = path.substr(1) + ": " + sentence;
+  const std::string line = (path == "/" ? path : path.substr(1)) + ": " + sentence;
   {
     const std::lock_guard lock(mutex_);
     const std::int64_t now = std::time(nullptr);
@@ -70,9 +68,7 @@ Node Filesystem::at(const std::string& path) {
 }
 
 void Filesystem::call(const Request& request) {
-  caller_.call(request.method, request.params, [this](std::uint64_t, std::uint64_t) {
-    if (interrupted_()) throw Error(EINTR, "it was interrupted, and is being given up");
-  });
+  caller_.call(request.method, request.params);
   picture_.note_change();
 }
 
@@ -236,6 +232,7 @@ void Filesystem::make_folder(const std::string& path) {
 void Filesystem::remove_folder(const std::string& path) {
   const Node node = at(path);
   if (!node.is_folder()) throw Error(ENOTDIR, "this is not a folder");
+  if (node.kind == Kind::version) throw Error(EPERM, "a version can't be removed");
   if (node.kind != Kind::thing)
     throw Error(EPERM, "this folder is a part of every store, and can't be removed");
   switch (node.topic) {
@@ -263,9 +260,11 @@ void Filesystem::remove_file(const std::string& path) {
   if (node.is_folder()) throw Error(EISDIR, "this is a folder");
   if (node.kind == Kind::value && node.topic == Topic::layers)
     return call({"layer.remove", {{"layer", node.name}}});
-  if (node.kind != Kind::value || !node.field->clearable)
-    throw Error(EPERM, last_part(path) + " is always there, and can't be removed");
-  set(node, "");
+  // Else `rm -r` of a station would take its values one by one, and then fail.
+  throw Error(EPERM, last_part(path) + " is always there, and can't be removed" +
+                         (node.kind == Kind::value && node.field->clearable
+                              ? "; to clear it, empty it: > " + last_part(path)
+                              : ""));
 }
 
 void Filesystem::rename_draft(const std::string& from, const std::string& to) {

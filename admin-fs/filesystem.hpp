@@ -23,8 +23,7 @@ namespace plydisk {
 class Filesystem {
  public:
   using Log = std::function<void(const std::string& sentence)>;
-  // `interrupted`: whether the program that waits for the call that is under way was interrupted.
-  Filesystem(StoreCaller& caller, const Access& access, Log log, std::function<bool()> interrupted);
+  Filesystem(StoreCaller& caller, const Access& access, Log log);
 
   struct stat attributes(const std::string& path);
   // Calls fn(name, attributes) for what is in the folder.
@@ -61,7 +60,6 @@ class Filesystem {
   StoreCaller& caller_;
   const Access access_;
   const Log log_;
-  const std::function<bool()> interrupted_;
   Picture picture_;
   Tree tree_;
   Drafts drafts_;

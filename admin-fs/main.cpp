@@ -21,7 +21,7 @@ using namespace plydisk;
 
 // Calls that last, as redirections may, must not keep others waiting for a thread.
 constexpr unsigned most_threads = 200, idle_threads = 10;
-constexpr std::chrono::milliseconds linger{150};
+constexpr std::chrono::milliseconds linger{150}, patience{1500};
 
 StoreCaller::Options caller_options(const MountOptions& options) {
   StoreCaller::Options caller;
@@ -94,17 +94,16 @@ int run(const MountOptions& options) {
 
   StoreCaller::Options caller_settings = caller_options(options);
   caller_settings.linger = linger;
+  caller_settings.patience = patience;
+  caller_settings.is_pointless = [] { return fuse_interrupted() != 0; };
   StoreCaller caller(options.store, caller_settings);
   const bool foreground = options.foreground;
-  Filesystem filesystem(
-      caller, options.access,
-      [foreground](const std::string& sentence) {
-        if (foreground)
-          std::cerr << "plydiskfs: " + sentence + "\n" << std::flush;
-        else
-          ::syslog(LOG_WARNING, "%s", sentence.c_str());
-      },
-      [] { return fuse_interrupted() != 0; });
+  Filesystem filesystem(caller, options.access, [foreground](const std::string& sentence) {
+    if (foreground)
+      std::cerr << "plydiskfs: " + sentence + "\n" << std::flush;
+    else
+      ::syslog(LOG_WARNING, "%s", sentence.c_str());
+  });
 
   Arguments arguments(options);
   const fuse_operations operations = mount_operations();

@@ -13,13 +13,13 @@ namespace plydisk {
 
 namespace {
 
-// What libfuse and the mount command know, and what mount(8) leaves for file systems.
-constexpr std::array passed_on{"allow_other", "allow_root", "ro",           "rw",       "nosuid",
-                               "suid",        "nodev",      "dev",          "noexec",   "exec",
-                               "noatime",     "atime",      "auto_unmount", "nonempty", "_netdev",
-                               "user",        "noauto",     "nofail",       "defaults"};
-constexpr std::array ignored{"_netdev", "user", "noauto", "nofail", "defaults",
-                             "auto",    "dev",  "suid",   "rw"};
+// What libfuse and the kernel are told, and what is for mount(8) alone.
+constexpr std::array passed_on{"allow_other", "allow_root", "auto_unmount", "ro",
+                               "nosuid",      "nodev",      "noexec",       "exec",
+                               "sync",        "dirsync",    "noatime",      "atime"};
+constexpr std::array ignored{"rw",    "suid",   "dev",    "async",    "relatime", "norelatime",
+                             "auto",  "noauto", "nofail", "defaults", "_netdev",  "user",
+                             "users", "nouser", "owner",  "group"};
 
 mode_t parse_mode(const std::string& name, const std::string& text, mode_t most) {
   unsigned mode = 0;
@@ -62,8 +62,8 @@ void parse_option(const std::string& option, MountOptions& options) {
   } else if (name == "gid") {
     options.access.gid = parse_id(name, value);
   } else if (contains(passed_on, option)) {
-    if (!contains(ignored, option)) options.for_fuse.push_back(option);
-  } else {
+    options.for_fuse.push_back(option);
+  } else if (!contains(ignored, option) && !name.starts_with("x-")) {
     known.insert(known.end(), passed_on.begin(), passed_on.end());
     throw Error(EINVAL, "there is no mount option " + quote(name) + suggestion(name, known));
   }

@@ -44,7 +44,8 @@ std::uint64_t TextFile::size() {
 
 ValueFile::ValueFile(std::string text, Rules rules, bool emptied)
     : TextFile(std::move(text)), rules_(std::move(rules)), emptied_(emptied) {
-  if (emptied_) text_.clear();
+  // No value: what is appended is the first of it.
+  if (emptied_ || text_ == "\n") text_.clear();
 }
 
 // The last line may not be complete yet.
@@ -121,10 +122,12 @@ std::uint64_t DraftFile::size() {
 }
 
 std::size_t EventsFile::read(char* buffer, std::size_t length, std::uint64_t offset) {
-  return stream_.read(buffer, length, begin_ + offset);
+  // Who follows begins anew when what is kept has become less.
+  if (offset == 0) begin_ = stream_.begin();
+  return stream_.read(buffer, length, begin_.load() + offset);
 }
 
-std::uint64_t EventsFile::size() { return stream_.size() - begin_; }
+std::uint64_t EventsFile::size() { return stream_.size(); }
 
 std::size_t DiskFile::read(char* buffer, std::size_t length, std::uint64_t offset) {
   const std::uint64_t size = disk_->size();

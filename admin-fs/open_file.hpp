@@ -4,6 +4,7 @@
 // any. Functions throw Error.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -90,7 +91,7 @@ class EventsFile final : public OpenFile {
 
  private:
   EventStream& stream_;
-  const std::uint64_t begin_;  // of what it shows, among all
+  std::atomic<std::uint64_t> begin_;  // of what it shows, among all
 };
 
 // A whole disk.

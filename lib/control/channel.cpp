@@ -27,10 +27,17 @@ LineChannel::LineChannel(UniqueFd socket, std::size_t limit, int stop_fd)
 
 bool LineChannel::wait_for(short events, int timeout_ms) const {
   std::array<pollfd, 2> polled{{{socket_.get(), events, 0}, {stop_fd_, POLLIN, 0}}};
+  constexpr int between_questions_ms = 100;
+  int left_ms = timeout_ms;
   for (;;) {
-    const int ready = ::poll(polled.data(), polled.size(), timeout_ms);
+    int wait_ms = left_ms;
+    if (is_pointless_ && (left_ms < 0 || left_ms > between_questions_ms))
+      wait_ms = between_questions_ms;
+    const int ready = ::poll(polled.data(), polled.size(), wait_ms);
     if (ready < 0 && errno == EINTR) continue;
-    return ready > 0 && polled[1].revents == 0;
+    if (ready != 0 || wait_ms == left_ms) return ready > 0 && polled[1].revents == 0;
+    if (is_pointless_()) return false;
+    if (left_ms > 0) left_ms -= wait_ms;
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -47,6 +48,8 @@ class LineChannel {
   // Bytes that belong to the line before. False as above, or if the peer is gone.
   bool read_data(void* buffer, std::size_t length);
   bool write_data(const void* data, std::size_t length);
+  // Asked now and then while it waits: once it says yes, reads and writes give up as on a stop.
+  void give_up_if(std::function<bool()> is_pointless) { is_pointless_ = std::move(is_pointless); }
   // Whether the peer is gone, or has sent what nobody has read.
   bool is_stale() const;
 
@@ -57,6 +60,7 @@ class LineChannel {
   UniqueFd socket_;
   std::size_t limit_;
   int stop_fd_;
+  std::function<bool()> is_pointless_;
   std::string buffer_;        // read and not yet given out
   std::size_t searched_ = 0;  // of buffer_, without finding a newline
   bool skipping_ = false;     // the rest of an oversized line

@@ -35,6 +35,20 @@ std::optional<ControlClient> ControlClient::connect(const std::filesystem::path&
   return ControlClient(std::move(socket));
 }
 
+void ControlClient::give_up_if(std::function<bool()> is_pointless) {
+  is_pointless_ = is_pointless;
+  channel_.give_up_if(std::move(is_pointless));
+}
+
+// The server has not answered.
+void ControlClient::fail() const {
+  if (is_pointless_ && is_pointless_())
+    throw Error(EINTR, "it was interrupted while the server was at work on it");
+  throw Error(ECONNRESET,
+              "what serves this store went away before it answered: see with \"plydisk status\" "
+              "whether it is back, and what it did");
+}
+
 json ControlClient::call(const std::string& method, const json& params, const Progress& progress) {
   const std::int64_t id = ++last_id_;
   in_order_ = false;
@@ -43,11 +57,7 @@ json ControlClient::call(const std::string& method, const json& params, const Pr
       to_line({{"jsonrpc", "2.0"}, {"id", id}, {"method", method}, {"params", params}}));
   std::string line;
   for (;;) {
-    if (channel_.read_line(line) != LineChannel::Got::line)
-      throw Error(
-          ECONNRESET,
-          "what serves this store went away before it answered: see with \"plydisk status\" "
-          "whether it is back, and what it did");
+    if (channel_.read_line(line) != LineChannel::Got::line) fail();
     const json message = json::parse(line, nullptr, /*allow_exceptions=*/false);
     try {
       if (message.value("method", "") == "progress") {
@@ -72,8 +82,7 @@ void ControlClient::call_for_data(const std::string& method, const json& params,
   in_order_ = false;
   if (result.value("bytes", std::uint64_t{0}) != length)
     throw Error(EPROTO, "the server's answer is not understood: is it of another version?");
-  if (!channel_.read_data(buffer, length))
-    throw Error(ECONNRESET, "what serves this store went away before it answered");
+  if (!channel_.read_data(buffer, length)) fail();
   in_order_ = true;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -24,6 +25,8 @@ class ControlClient {
   // Likewise, of a method whose result is bytes: exactly `length` of them.
   void call_for_data(const std::string& method, const nlohmann::json& params, void* buffer,
                      std::size_t length);
+  // Asked now and then during a call, which then throws Error(EINTR). Null: never.
+  void give_up_if(std::function<bool()> is_pointless);
   // Whether the server is gone, as far as that is known.
   bool is_stale() const { return channel_.is_stale(); }
   // Whether the last answer was read to its end, so that another call can be made.
@@ -31,10 +34,12 @@ class ControlClient {
 
  private:
   explicit ControlClient(UniqueFd socket);
+  [[noreturn]] void fail() const;
 
   LineChannel channel_;
   std::int64_t last_id_ = 0;
   bool in_order_ = true;
+  std::function<bool()> is_pointless_;
 };
 
 }  // namespace plydisk

@@ -74,6 +74,19 @@ const std::vector<DiskMethod>& disk_method_table() {
   return table;
 }
 
+// What would change of an attached disk's store what the disk is made of.
+constexpr std::array servers_alone{"image.create", "image.set",      "image.remove",
+                                   "image.accept", "version.freeze", "station.add",
+                                   "station.set",  "station.rename", "station.remove"};
+
+void require_right_store(Store& store, const std::string& method) {
+  if (store.catalogue().role() == StoreRole::station &&
+      std::ranges::any_of(servers_alone, [&](const char* name) { return method == name; }))
+    throw Error(EPERM,
+                "this store is an attached disk's, which has one image and one station; "
+                "they are changed at the disk's server");
+}
+
 [[noreturn]] void no_such_method(const std::string& name) {
   std::vector<std::string> names;
   for (const Method& method : method_table()) names.emplace_back(method.name);
@@ -97,6 +110,7 @@ json ControlService::call(const std::string& method, const json& params, const P
   const auto& table = method_table();
   const auto found = std::ranges::find_if(table, is_meant);
   if (found == table.end()) no_such_method(method);
+  require_right_store(store_, method);
   const Progress tell = progress ? progress : [](std::uint64_t, std::uint64_t) {};
   return found->run(*this, Params(method, params, found->fields), tell);
 }

@@ -95,7 +95,9 @@ std::optional<ControlClient> StoreCaller::take_client() {
       if (!client.is_stale()) return client;
     }
   }
-  return ControlClient::connect(store_);
+  auto client = ControlClient::connect(store_);
+  if (client && options_.is_pointless) client->give_up_if(options_.is_pointless);
+  return client;
 }
 
 void StoreCaller::give_back(ControlClient client) {

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -50,6 +51,9 @@ class StoreCaller {
     bool refuse_station = false;
     // How long the store stays open in this process after a call, for the next ones.
     std::chrono::milliseconds linger{0};
+    // Whether nobody wants the answer any more of the call that this thread makes: asked now and
+    // then while a server is at work on it. May be empty.
+    std::function<bool()> is_pointless;
     // How long to wait for a server that does not answer, or another process that has the store.
     std::chrono::milliseconds patience{3000};
   };

@@ -150,7 +150,10 @@ void StoreImpl::close_versions(const std::function<bool(OpenVersion&)>& which) {
 
 UniqueFd StoreImpl::take_lock(const std::filesystem::path& directory,
                               std::chrono::milliseconds patience) {
-  if (!std::filesystem::exists(directory / "catalogue.sqlite"))
+  std::error_code error;
+  const bool is_there = std::filesystem::exists(directory / "catalogue.sqlite", error);
+  if (error) throw_errno(error.value(), "cannot open the store " + directory.string());
+  if (!is_there)
     throw Error(ENOENT, "there is no store in " + directory.string() +
                             "; make one with: plydisk --store " + directory.string() + " init");
   UniqueFd fd(::open((directory / lock_name).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));

@@ -33,8 +33,7 @@ struct Target {
     caller->call("station.add", {{"name", "pc1"}});
     Access access;
     access.topics.fill(0755);
-    mount = std::make_unique<Filesystem>(
-        *caller, access, [](const std::string&) {}, [] { return false; });
+    mount = std::make_unique<Filesystem>(*caller, access, [](const std::string&) {});
   }
 };
 
