@@ -12,7 +12,7 @@ namespace plydisk {
 namespace {
 
 // An editor makes its file again at once; one that died must not take the value with it.
-constexpr std::chrono::seconds hidden_for{3};
+constexpr std::chrono::seconds hidden_for{3}, remembered_for{10};
 
 }  // namespace
 
@@ -112,19 +112,27 @@ void Drafts::remove_folder(const std::string& folder) {
 void Drafts::hide(const std::string& path) {
   const std::lock_guard lock(mutex_);
   const auto now = Clock::now();
-  std::erase_if(hidden_, [&](const auto& entry) { return entry.second <= now; });
-  hidden_[path] = now + hidden_for;
+  std::erase_if(hidden_,
+                [&](const auto& entry) { return now - entry.second.since >= remembered_for; });
+  hidden_[path] = {now};
 }
 
 bool Drafts::is_hidden(const std::string& path) const {
   const std::lock_guard lock(mutex_);
   const auto found = hidden_.find(path);
-  return found != hidden_.end() && Clock::now() < found->second;
+  return found != hidden_.end() && !found->second.is_back &&
+         Clock::now() - found->second.since < hidden_for;
+}
+
+bool Drafts::was_hidden(const std::string& path, std::chrono::milliseconds ago) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = hidden_.find(path);
+  return found != hidden_.end() && Clock::now() - found->second.since < ago;
 }
 
 void Drafts::show(const std::string& path) {
   const std::lock_guard lock(mutex_);
-  hidden_.erase(path);
+  if (const auto found = hidden_.find(path); found != hidden_.end()) found->second.is_back = true;
 }
 
 }  // namespace plydisk

@@ -57,12 +57,18 @@ class Drafts {
   void hide(const std::string& path);
   bool is_hidden(const std::string& path) const;
   void show(const std::string& path);
+  // Whether it was hidden not longer ago than this, ten seconds at most.
+  bool was_hidden(const std::string& path, std::chrono::milliseconds ago) const;
 
  private:
   using Clock = std::chrono::steady_clock;
   mutable std::mutex mutex_;  // protects all below
   std::map<std::string, std::shared_ptr<Draft>> drafts_;
-  std::map<std::string, Clock::time_point> hidden_;  // until when
+  struct Away {
+    Clock::time_point since;
+    bool is_back = false;
+  };
+  std::map<std::string, Away> hidden_;
 };
 
 }  // namespace plydisk

@@ -17,6 +17,9 @@ using Kind = Node::Kind;
 namespace {
 
 constexpr std::int64_t same_again_seconds = 10;
+// How long after an editor has moved a value's file away it may put that back, when its text was
+// refused.
+constexpr std::chrono::seconds after_an_editor{10};
 
 std::string folder_of(const std::string& path) {
   const auto slash = path.rfind('/');
@@ -140,12 +143,13 @@ void Filesystem::set(const Node& value, const std::string& text) {
   if (const auto request = tree_.request(value, text)) call(*request);
 }
 
-std::unique_ptr<OpenFile> Filesystem::open_value(const Node& node, int flags) {
+// `is_new`: an editor makes it in the place of what it has moved away.
+std::unique_ptr<OpenFile> Filesystem::open_value(const Node& node, int flags, bool is_new) {
   const Field& field = *node.field;
   if (!writes(flags)) return std::make_unique<TextFile>(tree_.fresh_text(node));
   if (field.set == nullptr)
     throw Error(EACCES, std::string(field.name) + " is told by the server, and not to be set");
-  const bool emptied = (flags & O_TRUNC) != 0;
+  const bool emptied = is_new || (flags & O_TRUNC) != 0;
   return std::make_unique<ValueFile>(
       emptied ? "" : tree_.fresh_text(node),
       ValueFile::Rules{[this, node](const std::string& text) { set(node, text); }, field.check_line,
@@ -160,7 +164,7 @@ std::unique_ptr<OpenFile> Filesystem::open(const std::string& path, int flags, b
     return std::make_unique<DraftFile>(draft);
   }
   const Node node = at(path);
-  if (node.kind == Kind::value) return open_value(node, flags);
+  if (node.kind == Kind::value) return open_value(node, flags, false);
   if (writes(flags)) throw Error(EACCES, last_part(path) + " can't be written");
   switch (node.kind) {
     case Kind::disk: {
@@ -196,9 +200,11 @@ void Filesystem::require_draft_folder(const std::string& path) {
 
 std::unique_ptr<OpenFile> Filesystem::create(const std::string& path, mode_t mode, int flags) {
   if (const auto node = tree_.find(path)) {
+    const bool is_new = drafts_.is_hidden(path);
     drafts_.show(path);
     bool is_cached = false;
-    return open(path, flags | O_TRUNC, is_cached);
+    return is_new && node->kind == Kind::value ? open_value(*node, O_WRONLY, true)
+                                               : open(path, flags, is_cached);
   }
   require_draft_folder(path);
   return std::make_unique<DraftFile>(drafts_.make(path, mode));
@@ -260,6 +266,9 @@ void Filesystem::remove_file(const std::string& path) {
   if (node.is_folder()) throw Error(EISDIR, "this is a folder");
   if (node.kind == Kind::value && node.topic == Topic::layers)
     return call({"layer.remove", {{"layer", node.name}}});
+  // An editor whose text was refused, and that puts back what it had moved away.
+  if (node.kind == Kind::value && drafts_.was_hidden(path, after_an_editor))
+    return drafts_.hide(path);
   // Else `rm -r` of a station would take its values one by one, and then fail.
   throw Error(EPERM, last_part(path) + " is always there, and can't be removed" +
                          (node.kind == Kind::value && node.field->clearable
@@ -274,10 +283,11 @@ void Filesystem::rename_draft(const std::string& from, const std::string& to) {
     return drafts_.rename(from, to);
   }
   if (target->kind != Kind::value) throw Error(EPERM, last_part(to) + " can't be replaced");
-  // Refused: the editor keeps what it has written.
-  if (const auto draft = drafts_.find(from)) set(*target, draft->text());
-  drafts_.remove(from);
   drafts_.show(to);
+  // Refused: the editor keeps what it has written. An old text that is put back is no change.
+  const auto draft = drafts_.find(from);
+  if (draft && draft->text() != tree_.fresh_text(*target)) set(*target, draft->text());
+  drafts_.remove(from);
 }
 
 // As editors do that keep the old text beside the new.

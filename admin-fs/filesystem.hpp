@@ -52,7 +52,7 @@ class Filesystem {
   std::optional<Node> take_just_made(const std::string& path);
   void call(const Request& request);
   void set(const Node& value, const std::string& text);
-  std::unique_ptr<OpenFile> open_value(const Node& node, int flags);
+  std::unique_ptr<OpenFile> open_value(const Node& node, int flags, bool is_new);
   void require_draft_folder(const std::string& path);
   void rename_draft(const std::string& from, const std::string& to);
   void move_value_away(const std::string& from, const Node& value, const std::string& to);

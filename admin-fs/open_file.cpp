@@ -70,7 +70,7 @@ void ValueFile::write(const char* data, std::size_t length, std::uint64_t offset
     emptied_ = false;
     if (rules_.check_line != nullptr)
       check_new_lines(text_);
-    else if (text_.ends_with('\n'))
+    else if (text_.ends_with('\n') && offset + length == text_.size())
       set();
   } catch (...) {
     changed_ = false;
@@ -83,10 +83,10 @@ void ValueFile::truncate(std::uint64_t length) {
   const std::lock_guard lock(mutex_);
   if (length > longest_value) throw Error(EFBIG, "a value has at most 64 KiB");
   text_.resize(length);
-  // Who empties a file is about to write it.
-  emptied_ = length == 0;
   refused_ = false;
-  changed_ = !emptied_;
+  // Who empties a file is about to write it, or is done if that is a value.
+  changed_ = length > 0 || rules_.clearable;
+  emptied_ = !changed_;
 }
 
 // The caller holds mutex_.

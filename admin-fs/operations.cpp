@@ -87,7 +87,7 @@ int remove_folder(const char* path) {
 }
 
 int rename_path(const char* from, const char* to, unsigned flags) {
-  return guarded(from, Intent::change, [&](Filesystem& fs) {
+  return guarded(to, Intent::change, [&](Filesystem& fs) {
     if ((flags & ~1U) != 0) throw Error(EINVAL, "files can't be exchanged here");
     fs.rename(from, to, flags == 0);
     return 0;
