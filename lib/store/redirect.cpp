@@ -111,6 +111,21 @@ void StoreImpl::bring_back(const LiveSession& session) {
   session.disk->stack().version->backing().read(sector.data(), sector.size(), 0);
 }
 
+// Whether the layer below the top goes when nothing was written to it.
+bool StoreImpl::may_drop_unused(const LiveSession& session) const {
+  if (session.layers.size() < 2) return true;
+  const LayerRecord& below = session.layers[session.layers.size() - 2];
+  // One that the other end takes for a place of volatile writes stays.
+  if (is_station() ? !is_persistent(below.destination) : is_at_client(below.destination))
+    return false;
+  if (is_station()) return true;
+  // So does the only one that says that there is a session at the server to lie on: the station may
+  // have been told of it.
+  std::vector<LayerRecord> without = session.layers;
+  without.erase(without.end() - 2);
+  return surviving(session.layers) == 0 || surviving(without) > 0;
+}
+
 // Opens a new layer on top. Returns the pause in milliseconds.
 double StoreImpl::push_layer(LiveSession& session, Destination destination) {
   if (session.begun && session.layers.empty() && is_station() && passes(session.record.writes) &&
@@ -132,13 +147,9 @@ double StoreImpl::push_layer(LiveSession& session, Destination destination) {
   }
   std::shared_ptr<Layer> unused;
   const bool direct = passes(destination);
-  // One that the other end takes for a place of volatile writes stays, written to or not.
-  const bool is_above_marker =
-      session.layers.size() > 1 && [&, below = session.layers[session.layers.size() - 2]] {
-        return is_station() ? !is_persistent(below.destination) : is_at_client(below.destination);
-      }();
+  const bool may_drop = may_drop_unused(session);
   const double pause = session.disk->change([&](Stack& stack, bool& is_direct) {
-    if (!stack.layers.empty() && stack.layers.front()->empty() && !is_above_marker) {
+    if (!stack.layers.empty() && stack.layers.front()->empty() && may_drop) {
       unused = stack.layers.front();
       stack.layers.erase(stack.layers.begin());
     }

@@ -201,6 +201,7 @@ class StoreImpl final : public Store {
   static void require_layers_left(const LiveSession& session, const RedirectOptions& options);
   void require_may_go_direct(LiveSession& session, const RedirectOptions& options);
   bool waits_for_server(const LiveSession& session, const Layer& layer) const;
+  bool may_drop_unused(const LiveSession& session) const;
   double push_layer(LiveSession& session, Destination destination);
   void require_possible(Destination destination) const;
   bool move_on(LiveSession& session, const Layer* full);
