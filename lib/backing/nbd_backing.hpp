@@ -35,9 +35,11 @@ struct NbdOptions {
   // any more, since the process is to end or the thread's client is gone. Null: there always is.
   std::function<bool()> is_pointless;
   // Called when the connections were lost and new ones are there, before any request goes over
-  // them. If it throws, they are given up, and others tried; after ESTALE all requests are to fail.
-  // Null: there is nothing to do.
-  std::function<void()> on_reconnect;
+  // them; `has_unflushed`: what is kept here is written again then. False: all of that is to be
+  // flushed, and this called again, before others' requests go over them. If it throws, they are
+  // given up, and others tried; after ESTALE all requests are to fail. Null: there is nothing to
+  // do.
+  std::function<bool(bool has_unflushed)> on_reconnect;
   // Called once, from the thread that writes, before the first write that the server has answered
   // is acknowledged; not if it resumes. Null: nobody wants to know.
   std::function<void()> on_first_write;

@@ -218,18 +218,7 @@ void NbdLinks::replace(std::unique_lock<std::mutex>& lock) {
                                      " bytes now instead of " + std::to_string(about_.size)
                                : uri_ + " can do other things now than before");
     if (silent) report_lost(silent);
-    if (options_.on_reconnect) options_.on_reconnect();
-    lock.lock();
-    candidate_ = next;
-    const bool is_closed = stopping_;
-    lock.unlock();
-    if (is_closed) throw Error(ESHUTDOWN, "it is being closed");
-    int error = write_again(*next);
-    // A server that was not down has them still, in a place that may be full.
-    if (is_disk_full(error)) error = write_what_differs(*next);
-    if (is_disk_full(error))
-      throw Error(error, uri_ + " has no room for what was written there before it was lost");
-    if (error != 0) throw Error(EIO, uri_ + " was lost again");
+    bring_up_to_date(next);
   } catch (const Error& error) {
     next.reset();
     reason = error.what();
@@ -254,6 +243,34 @@ void NbdLinks::replace(std::unique_lock<std::mutex>& lock) {
   if (stopping_ || !next) return;
   group_ = next;
   changed_.notify_all();
+}
+
+// Gives a server that is back what it may lack. Called without the lock, while there is no group.
+void NbdLinks::bring_up_to_date(const GroupPtr& next) {
+  const bool is_all = !options_.on_reconnect || options_.on_reconnect(!journal_.writes().empty());
+  {
+    const std::lock_guard lock(mutex_);
+    candidate_ = next;
+    if (stopping_) throw Error(ESHUTDOWN, "it is being closed");
+  }
+  const auto require_done = [&](int error, const char* what) {
+    if (error == NbdConnection::lost) throw Error(EIO, uri_ + " was lost again");
+    if (error != 0) throw_errno(error, uri_ + what);
+  };
+  int error = write_again(*next);
+  // A server that was not down has them still, in a place that may be full.
+  if (is_disk_full(error)) error = write_what_differs(*next);
+  if (is_disk_full(error))
+    throw Error(error, uri_ + " has no room for what was written there before it was lost");
+  require_done(error, " does not take what was written there before it was lost");
+  if (is_all) return;
+  require_done(next->mine().flush(), " could not flush what was written there before it was lost");
+  {
+    const std::lock_guard lock(mutex_);
+    journal_.forget(journal_.last());
+    may_be_unflushed_ = false;
+  }
+  options_.on_reconnect(false);
 }
 
 // Returns 0, or an error as NbdConnection's.

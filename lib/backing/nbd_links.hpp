@@ -84,6 +84,7 @@ class NbdLinks {
   bool is_refused_for_good(const Error& error);
   void report_lost(const GroupPtr& group) const;
   void replace(std::unique_lock<std::mutex>& lock);
+  void bring_up_to_date(const GroupPtr& next);
   int write_again(const Group& group) const;
   int write_what_differs(const Group& group) const;
   void watch();

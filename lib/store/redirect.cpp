@@ -108,7 +108,9 @@ bool StoreImpl::has_written(const LiveSession& session) {
 // The server has started anew, and this disk has not been back yet: a request brings it there.
 void StoreImpl::bring_back(const LiveSession& session) {
   std::array<std::byte, sector_size> sector{};
-  session.disk->stack().version->backing().read(sector.data(), sector.size(), 0);
+  Backing& backing = session.disk->stack().version->backing();
+  backing.read(sector.data(), sector.size(), 0);
+  backing.flush();
 }
 
 // Whether the layer below the top goes when nothing was written to it.
@@ -252,11 +254,16 @@ double StoreImpl::redirect_to_layer(LiveSession& session, Destination destinatio
   // An engine that starts anew is to know of it.
   if (is_station() && !session.begun) save(session);
   try {
+    // What it has not flushed may have to be written there again, as was agreed until now.
+    if (is_station() && options_.upstream) {
+      const ThrowIfAway throw_if_away;
+      session.disk->stack().version->backing().flush();
+    }
     if (is_station()) tell_upstream(session, destination);
     if (has_passed) note_foundation(session);
   } catch (const Error& error) {
     // That is what is done, and what the server is told when it is back.
-    agreement_.set(Upstream::Terms{destination, false, false, session.record.writer});
+    agreement_.leave(Upstream::Terms{destination, false, false, session.record.writer});
     log("session " + session.record.id + ": the server does not know yet that writes go to " +
         to_string(destination) + ": " + error.what());
   }

@@ -10,6 +10,13 @@ void ServerAgreement::tell(const Terms& terms, bool carry,
                            const std::function<void()>& bring_back) {
   if (!upstream_) return;
   std::optional<Terms> old;
+  bool has_left = false;
+  {
+    const std::lock_guard lock(mutex_);
+    has_left = left_.has_value();
+  }
+  // What went there under the terms that it was told last is to be there first.
+  if (has_left && !is_at_client(terms.writes)) bring_back();
   {
     const std::lock_guard lock(mutex_);
     old = std::exchange(terms_, terms);
@@ -33,16 +40,25 @@ void ServerAgreement::tell(const Terms& terms, bool carry,
     terms_ = old;
     try {
       // It may have done what was asked, and only its answer was lost.
-      restore_locked();
+      restore_locked(terms_);
     } catch (const std::exception&) {
       // Then it is away, and will be told when it is back.
     }
     throw;
   }
+  const std::lock_guard lock(mutex_);
+  left_.reset();
 }
 
 void ServerAgreement::set(const std::optional<Terms>& terms) {
   const std::lock_guard lock(mutex_);
+  terms_ = terms;
+  left_.reset();
+}
+
+void ServerAgreement::leave(const Terms& terms) {
+  const std::lock_guard lock(mutex_);
+  if (!left_ && terms_ && !is_at_client(terms_->writes)) left_ = terms_;
   terms_ = terms;
 }
 
@@ -56,22 +72,28 @@ void ServerAgreement::expect_image(const std::string& uuid) {
   image_ = uuid;
 }
 
-void ServerAgreement::restore() {
+bool ServerAgreement::restore(bool has_unflushed) {
   const std::lock_guard lock(mutex_);
-  restore_locked();
+  if (has_unflushed && left_) {
+    restore_locked(left_);
+    return false;
+  }
+  restore_locked(terms_);
+  left_.reset();
+  return true;
 }
 
-void ServerAgreement::restore_locked() {
-  if (!upstream_ || !terms_) return;
+void ServerAgreement::restore_locked(const std::optional<Terms>& terms) {
+  if (!upstream_ || !terms) return;
   const Upstream::SessionState state = upstream_->session_state();
   if (!image_.empty() && state.image != image_)
     throw Error(ESTALE, "the server has another image by that name now");
   if (session_ && compare(*session_, state.foundation) == Fit::differs)
     throw Error(ESTALE, "others have changed what the disk lies on at the server");
-  if (state.writes == terms_->writes && state.writer == terms_->writer &&
-      !(terms_->above_volatile && state.survives))
+  if (state.writes == terms->writes && state.writer == terms->writer &&
+      !(terms->above_volatile && state.survives))
     return;
-  upstream_->redirect(*terms_, false);
+  upstream_->redirect(*terms, false);
 }
 
 }  // namespace plydisk

@@ -26,22 +26,28 @@ class ServerAgreement {
   void expect_image(const std::string& uuid);
 
   // Asks the server for new terms. If it throws, the old ones stand. `bring_back`: lets a server
-  // that does not know the session get to know it.
+  // that does not know the session get to know it, and brings it all that went there.
   void tell(const Terms& terms, bool carry, const std::function<void()>& bring_back);
   // What holds from now on, told or not; none: there is no session.
   void set(const std::optional<Terms>& terms);
+  // The same for terms that the server can't be told now: writes go elsewhere, but what went there
+  // under the old ones may have to be written there again.
+  void leave(const Terms& terms);
   // The session as it lies on what the server has; none: it is not known, or there is none.
   void expect(const std::optional<SessionRecord>& session);
-  // Sees to it that the server acts as agreed. ESTALE: what it has was changed by others, and the
-  // session can't go on.
-  void restore();
+  // Sees to it that the server acts as agreed. `has_unflushed`: something is to be written there
+  // again. False: it acts as was agreed when that was written, and when that is flushed this is to
+  // be called again without. ESTALE: what it has was changed by others, and the session can't go
+  // on.
+  bool restore(bool has_unflushed = false);
 
  private:
-  void restore_locked();
+  void restore_locked(const std::optional<Terms>& terms);
 
   const std::shared_ptr<Upstream> upstream_;
   std::mutex mutex_;  // protects the terms, and is held while they are restored
   std::optional<Terms> terms_;
+  std::optional<Terms> left_;  // before those, until the server is back
   std::optional<SessionRecord> session_;
   std::string image_;
 };

@@ -258,7 +258,7 @@ std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image,
     nbd.size = image.size;
     if (is_station()) {
       agreement_.expect_image(image.uuid);
-      nbd.on_reconnect = [this] { agreement_.restore(); };
+      nbd.on_reconnect = [this](bool has_unflushed) { return agreement_.restore(has_unflushed); };
       nbd.on_first_write = [this] { note_passed(); };
     }
     backing = open_backing(backing_of(image), nbd);

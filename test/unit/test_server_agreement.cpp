@@ -116,3 +116,37 @@ TEST_CASE_FIXTURE(AgreementFixture, "without a session nothing is told") {
   none.set(Terms{Destination::server_persistent, false, false, "me"});
   none.restore();
 }
+
+TEST_CASE_FIXTURE(AgreementFixture,
+                  "what went there before writes left is written again as was agreed then") {
+  tell({Destination::direct, false, false, "me"});
+  agreement.leave({Destination::client_ram, false, false, "me"});
+  agreement.leave({Destination::client_volatile, false, false, "me"});
+  SUBCASE("the server is as it was") {}
+  SUBCASE("it has done what it did not answer") {
+    server->redirect({Destination::server_volatile, false, false, "me"}, false);
+  }
+  CHECK_FALSE(agreement.restore(true));
+  CHECK(server->state.writes == Destination::direct);
+  CHECK(agreement.restore());
+  CHECK(server->state.writes == Destination::client_volatile);
+  CHECK(agreement.restore(true));
+  CHECK(server->state.writes == Destination::client_volatile);
+}
+
+TEST_CASE_FIXTURE(AgreementFixture, "writes come back only after what was left is there") {
+  tell({Destination::direct, false, false, "me"});
+  agreement.leave({Destination::client_ram, false, false, "me"});
+  const Terms back{Destination::server_volatile, false, false, "me"};
+  CHECK(error_of([&] {
+          agreement.tell(back, false, [] { throw Error(ESHUTDOWN, "away"); });
+        }).code() == ESHUTDOWN);
+  CHECK(server->state.writes == Destination::direct);
+  agreement.tell(back, false, [&] {
+    CHECK_FALSE(agreement.restore(true));
+    CHECK(agreement.restore());
+  });
+  CHECK(server->state.writes == Destination::server_volatile);
+  CHECK(agreement.restore(true));
+  CHECK(server->state.writes == Destination::server_volatile);
+}
