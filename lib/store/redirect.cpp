@@ -197,6 +197,8 @@ double StoreImpl::redirect_to_direct(LiveSession& session, const RedirectOptions
   try {
     start_direct(session);
     if (!session.begun) {
+      // Its station takes itself for the image's writer from now on.
+      if (options.by_station && options.carry) note_image_writer(session);
       session.record.writes = Destination::direct;
     } else {
       if (options.carry && surviving(session.layers) < session.layers.size()) {
@@ -433,11 +435,16 @@ void StoreImpl::redirect_locked(LiveSession& session, const RedirectOptions& opt
       end_direct(session.record.image);
     }
     publish(session);
-  } else if (session.begun) {
-    // The plan may be another one.
-    save(session);
-    if (!session.layers.empty())
-      session.disk->stack().layers.front()->set_limit(limit_for(session, session.layers.back()));
+  } else {
+    // The writer may be another one, and the plan.
+    if (destination == Destination::direct &&
+        (session.begun || (options.by_station && options.carry)))
+      note_image_writer(session);
+    if (session.begun) {
+      save(session);
+      if (!session.layers.empty())
+        session.disk->stack().layers.front()->set_limit(limit_for(session, session.layers.back()));
+    }
   }
   session.told_full = false;
   if (session.begun && options.carry && is_persistent(destination)) {
