@@ -13,17 +13,24 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <iostream>
+#include <mutex>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <thread>
 
 #include "backing/nbd_uri.hpp"
 #include "base/error.hpp"
 #include "base/memory.hpp"
 #include "base/uuid.hpp"
+#include "control/client.hpp"
 #include "control/server_link.hpp"
 #include "kernel_nbd.hpp"
 #include "nbd_device.hpp"
+#include "output.hpp"
 #include "station_store.hpp"
 #include "store/names.hpp"
 #include "supervisor.hpp"
@@ -295,6 +302,53 @@ void start(const AttachedDisk& disk, const SupervisorLock& lock, bool resume, bo
   ready(disk);
 }
 
+// Says why a detach takes long, when it has been for a while: once, beside the one who waits.
+class Notice {
+ public:
+  explicit Notice(const AttachedDisk& disk)
+      : thread_([this, &disk] {
+          std::unique_lock lock(mutex_);
+          while (!ended_.wait_for(lock, patience, [this] { return is_over_; })) {
+            lock.unlock();
+            const std::string trouble = trouble_of(disk);
+            lock.lock();
+            if (trouble.empty() || is_over_) continue;
+            std::cerr << "plydisk: waiting for the server of "
+                      << printable(std::string_view(disk.title()))
+                      << ", which may lack some of what was written ("
+                      << printable(std::string_view(trouble))
+                      << "); \"plydisk detach --force\" gives up\n";
+            return;
+          }
+        }) {}
+  ~Notice() {
+    {
+      const std::lock_guard lock(mutex_);
+      is_over_ = true;
+    }
+    ended_.notify_one();
+    thread_.join();
+  }
+
+ private:
+  static constexpr auto patience = std::chrono::seconds(2);
+  static std::string trouble_of(const AttachedDisk& disk) {
+    try {
+      auto engine = ControlClient::connect(disk.store);
+      if (!engine) return {};
+      const json session = engine->call("session.show", {{"session", disk.session()}});
+      return session["trouble"].is_string() ? session["trouble"].get<std::string>() : "";
+    } catch (const std::exception&) {
+      return {};  // it may have ended at this moment
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  bool is_over_ = false;
+  std::thread thread_;  // the last: it uses the others
+};
+
 UniqueFd open_supervisor(const AttachedDisk& disk) {
   // The number is that of one that was killed, until the next one has noted its own.
   for (int tries = 100;; --tries) {
@@ -390,6 +444,8 @@ void detach(const AttachedDisk& disk, bool force) {
     // What is to be flushed needs an engine.
     start_in_background(disk, *lock, true);
   }
+  std::optional<Notice> notice;
+  if (!force) notice.emplace(disk);
   if (disk.device && !force) NbdDevice(*disk.device).flush();
   std::error_code ignored;
   std::filesystem::remove(disk.refusal(), ignored);

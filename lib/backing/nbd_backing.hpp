@@ -25,6 +25,8 @@ struct NbdOptions {
   std::string session;
   // Whether something was written in this session before: the server must not begin another one.
   bool resumes = false;
+  // Whether another process may have written what no flush has covered.
+  bool may_be_unflushed = true;
   // The disk's size in bytes, as it is known from before; for one that resumes.
   std::uint64_t size = 0;
   // For the first connection, and for each attempt to get it back.

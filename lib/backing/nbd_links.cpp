@@ -42,7 +42,10 @@ void NbdLinks::Group::drop() const noexcept {
 }
 
 NbdLinks::NbdLinks(const std::string& uri, const NbdOptions& options)
-    : uri_(uri), options_(options), has_written_(options.resumes) {
+    : uri_(uri),
+      options_(options),
+      has_written_(options.resumes),
+      may_be_unflushed_(options.may_be_unflushed) {
   try {
     group_ = connect(options_.connect_limit);
     about_ = group_->structured().about();

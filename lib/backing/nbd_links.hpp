@@ -105,7 +105,7 @@ class NbdLinks {
   GroupPtr candidate_;  // gets what is written again, before it is the group
   NbdJournal journal_;
   // Whether something may have been written that no flush has covered: also by an earlier process.
-  bool may_be_unflushed_ = true;
+  bool may_be_unflushed_;
   std::string reason_;       // why the last attempt to connect failed
   std::string over_reason_;  // why the session is over; empty: it is not
   bool stopping_ = false;

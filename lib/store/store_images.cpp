@@ -257,6 +257,7 @@ std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image,
     nbd.resumes = resumes;
     nbd.size = image.size;
     if (is_station()) {
+      nbd.may_be_unflushed = resumes;
       agreement_.expect_image(image.uuid);
       nbd.on_reconnect = [this](bool has_unflushed) { return agreement_.restore(has_unflushed); };
       nbd.on_first_write = [this] { note_passed(); };

@@ -167,6 +167,7 @@ class StoreImpl final : public Store {
   void tell(const LiveSession& session, const char* event);
   void remove_layers(const std::vector<LayerRecord>& layers) noexcept;
   void drop_layers(const std::vector<LayerRecord>& layers, const std::function<void()>& save);
+  bool must_flush_backing(const LiveSession& session) const;
   enum class End { now, if_idle };
   void finish(const SessionPtr& session, End when, bool discard, const std::string& reason);
   void end_at_server(const std::string& id);

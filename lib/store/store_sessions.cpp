@@ -254,6 +254,16 @@ void StoreImpl::end_direct(const std::string& image_name) noexcept {
   }
 }
 
+// Whether what was written to the backing without a layer is to survive the session. What lies
+// below pass layers is flushed with them, and a server that is away is not waited for without need.
+bool StoreImpl::must_flush_backing(const LiveSession& session) const {
+  if (!is_station()) return passes(session.record.writes);
+  if (session.layers.empty()) return is_persistent(session.record.writes);
+  // Volatile writes without a layer get one as soon as others come on top.
+  return session.disk->was_direct() &&
+         session.layers.front().destination != Destination::server_volatile;
+}
+
 void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
                        const std::string& reason) {
   const std::lock_guard change(session->change_mutex);
@@ -275,8 +285,7 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
   const std::size_t kept = discard ? 0 : surviving(session->layers);
   try {
     for (std::size_t i = 0; i < kept; ++i) opened[opened.size() - 1 - i]->settle();
-    if (was_direct || (is_station() && session->disk->was_direct()))
-      session->disk->stack().version->backing().flush();
+    if (must_flush_backing(*session)) session->disk->stack().version->backing().flush();
   } catch (const std::exception&) {
     // The layer has stopped; what it could not save, its map has until the machine goes down.
   }
