@@ -1,12 +1,22 @@
 // Redirection: another destination for a live session's writes, without disturbing its station.
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <ctime>
+#include <thread>
 
 #include "base/error.hpp"
 #include "store/store_impl.hpp"
 
 namespace plydisk {
+
+namespace {
+
+// Of a disk to a server that is there.
+constexpr std::chrono::seconds longest_return{3};
+constexpr std::chrono::milliseconds between_looks{50};
+
+}  // namespace
 
 void StoreImpl::require_may_go_direct(LiveSession& session, const RedirectOptions& options) {
   const ImageRecord image = catalogue_.image(session.record.image);
@@ -105,12 +115,26 @@ bool StoreImpl::has_written(const LiveSession& session) {
   return session.begun && (stack.layers.empty() || !stack.layers.front()->empty());
 }
 
-// The server has started anew, and this disk has not been back yet: a request brings it there.
+// The server has started anew, and this disk has not been back yet: a request brings it there. Not
+// for long, since others wait for the session meanwhile: a server may be there and refuse it.
 void StoreImpl::bring_back(const LiveSession& session) {
-  std::array<std::byte, sector_size> sector{};
+  const auto give_up = std::chrono::steady_clock::now() + longest_return;
+  const ThrowIfAway throw_if_away;
   Backing& backing = session.disk->stack().version->backing();
-  backing.read(sector.data(), sector.size(), 0);
-  backing.flush();
+  while (true) {
+    try {
+      std::array<std::byte, sector_size> sector{};
+      backing.read(sector.data(), sector.size(), 0);
+      return backing.flush();
+    } catch (const ServerAway& away) {
+      if (std::chrono::steady_clock::now() < give_up) {
+        std::this_thread::sleep_for(between_looks);
+        continue;
+      }
+      const std::string trouble = backing.trouble();
+      throw Error(away.code(), trouble.empty() ? away.what() : trouble);
+    }
+  }
 }
 
 // Whether the layer below the top goes when nothing was written to it.
