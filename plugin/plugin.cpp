@@ -184,6 +184,10 @@ int config_complete() {
 // What the server of this station asks of it: see station_protocol.hpp.
 nlohmann::json follow_server(ControlService& service, const std::string& method,
                              nlohmann::json params) {
+  if (method == "ended") {
+    service.store().look_for_servers();
+    return nlohmann::json::object();
+  }
   if (method != "redirect") throw Error(ENOSYS, "the station has no method " + quote(method));
   const auto stations = service.store().catalogue().stations();
   if (stations.empty()) throw Error(ENOENT, "the station has no disk");

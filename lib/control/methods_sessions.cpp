@@ -18,10 +18,35 @@ json session_show(ControlService& service, const Params& params, const Progress&
   return result;
 }
 
+namespace {
+
+constexpr std::chrono::seconds end_limit{5};
+
+// The connections of a session that has ended stay as they are, so its station would find out only
+// when it needs them.
+void tell_of_end(ControlService& service, const SessionRecord& session) {
+  if (service.stations() == nullptr || session.token.empty() || session.ended != 0) return;
+  try {
+    service.stations()->ask({session.image, session.station, session.token}, "ended",
+                            json::object(), end_limit);
+  } catch (const Error&) {
+    // It is away, and is told when it is back.
+  }
+}
+
+}  // namespace
+
 json session_end(ControlService& service, const Params& params, const Progress&) {
   const std::string session = params.text("session");
   const bool discard = params.flag("discard");
+  std::optional<SessionRecord> record;
+  try {
+    record = service.store().session(session).record;
+  } catch (const Error&) {
+    // That is told below.
+  }
   service.store().end_session(session, discard);
+  if (record) tell_of_end(service, *record);
   return {{"session", session}, {"discarded", discard}};
 }
 

@@ -23,8 +23,9 @@
 // The proof is prove() of secret.hpp, for the message that proof_message() makes of the nonce; the
 // challenge and hello go over the same connection.
 //
-// The server asks: redirect (writes, carry, force), as on its control socket. What has not arrived
-// soon is asked again: a read may have been left behind by a connection that is gone.
+// The server asks: redirect (writes, carry, force), as on its control socket; and ended, when the
+// session was ended there. What has not arrived soon is asked again: a read may have been left
+// behind by a connection that is gone.
 #pragma once
 
 #include <cstddef>

@@ -267,6 +267,11 @@ void Disk::shut(const std::string& reason) {
   shut_reason_ = reason;
 }
 
+std::string Disk::shut_reason() const {
+  const std::shared_lock lock(stack_mutex_);
+  return shut_reason_.value_or("");
+}
+
 void Disk::drain() { const std::lock_guard lock(stack_mutex_); }
 
 DiskStatistics Disk::statistics() const {

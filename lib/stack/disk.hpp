@@ -79,6 +79,8 @@ class Disk {
   void note_was_direct();
   // Ends all service: every later request throws ESHUTDOWN with this reason.
   void shut(const std::string& reason);
+  // Empty: it is not shut.
+  std::string shut_reason() const;
   // Returns when the requests that are under way are done.
   void drain();
 

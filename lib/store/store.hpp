@@ -190,6 +190,9 @@ class Store {
   // Ends all service and brings everything to disk; sessions stay, and may come back when the store
   // is opened again. Later requests to any disk throw ESHUTDOWN. The destructor does it too.
   virtual void stop() = 0;
+  // Finds out whether the servers that images come from are there for the live sessions: what is
+  // amiss is their `trouble` then. Waits for none that is known to be away.
+  virtual void look_for_servers() = 0;
 
   // Layers. check: opens it, runs SQLite's integrity check, compares sizes, parent, index and data.
   virtual std::vector<LayerStatus> layers() = 0;

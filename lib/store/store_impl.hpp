@@ -48,6 +48,7 @@ class StoreImpl final : public Store {
   VersionRecord freeze_version(const std::string& image, const std::string& session,
                                const Progress& progress) override;
   void stop() override;
+  void look_for_servers() override;
   std::vector<ImageRecord> exports(const Peer& peer) override;
   std::optional<std::string> secret_recipe(const ExportName& name, const Peer& peer) override;
   Greeting greet(const ExportName& name, const Peer& peer,

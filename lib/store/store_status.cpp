@@ -2,6 +2,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <array>
 #include <tuple>
 
 #include "base/error.hpp"
@@ -29,7 +30,8 @@ SessionStatus StoreImpl::status_of(LiveSession& session) {
   status.bytes_written = statistics.bytes_written;
   status.requests = statistics.requests;
   status.flushes = statistics.flushes;
-  if (const auto version = session.disk->stack().version)
+  status.trouble = session.disk->shut_reason();
+  if (const auto version = session.disk->stack().version; version && status.trouble.empty())
     status.trouble = version->backing().trouble();
   const std::lock_guard lock(mutex_);
   status.record = session.seen_record;
@@ -74,6 +76,24 @@ SessionStatus StoreImpl::session(const std::string& name) {
   if (live) return status_of(*live);
   if (const auto record = catalogue_.find_session(id)) return status_of(*record);
   throw Error(ENOENT, "there is no session " + quote(name));
+}
+
+void StoreImpl::look_for_servers() {
+  std::vector<SessionPtr> live;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, session] : live_) live.push_back(session);
+  }
+  const ThrowIfAway throw_if_away;
+  for (const auto& session : live) {
+    const auto version = session->disk->stack().version;
+    std::array<std::byte, sector_size> sector{};
+    try {
+      if (version) version->backing().read(sector.data(), sector.size(), 0);
+    } catch (const Error&) {
+      // That is what status_of() tells.
+    }
+  }
 }
 
 std::vector<SessionName> StoreImpl::session_names() {

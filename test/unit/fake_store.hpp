@@ -121,6 +121,7 @@ class FakeStore : public Store {
     return faults;
   }
   void stop() override {}
+  void look_for_servers() override {}
   std::optional<std::string> secret_recipe(const ExportName&, const Peer&) override {
     throw Error(ENOTSUP, "no stations");
   }
