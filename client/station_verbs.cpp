@@ -1,6 +1,7 @@
 #include <iostream>
 #include <memory>
 
+#include "base/error.hpp"
 #include "base/secret.hpp"
 #include "command.hpp"
 #include "output.hpp"
@@ -100,7 +101,12 @@ json station_params(const StationOptions& options) {
   }
   for (const std::string& assignment : options.assignments) {
     const auto [key, value] = split_assignment(
-        assignment, "a station", {"image", "writes", "destinations", "allow", "comment"});
+        assignment, "a station", {"image", "writes", "destinations", "allow", "secret", "comment"});
+    if (key == "secret" && !value.empty())
+      throw Error(
+          EINVAL,
+          "a secret is not for the command line, which others can see: name a file that has "
+          "it with --secret-file FILE");
     params[key] = key == "allow" ? json(split_at_commas(value)) : null_if_empty(value);
   }
   return params;

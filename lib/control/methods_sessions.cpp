@@ -69,9 +69,11 @@ json redirect_at_station(ControlService& service, const Params& params) {
       station_limit);
   if (answer.contains("error")) {
     const json& error = answer["error"];
-    throw Error(
-        error.value("/data/errno"_json_pointer, EIO),
-        "station " + quote(session.record.station) + " says: " + error.value("message", ""));
+    const std::string who = "station " + quote(session.record.station);
+    const std::string said = error.value("message", "");
+    // What it was told by this server itself begins with its name.
+    throw Error(error.value("/data/errno"_json_pointer, EIO),
+                said.starts_with(who) ? said : who + " says: " + said);
   }
   json result = answer.value("result", json::object());
   result["session"] = session.record.id;
