@@ -28,10 +28,9 @@ class NbdBacking final : public Backing {
   NbdBacking(const std::string& uri, const NbdOptions& options)
       : uri_(uri),
         links_(uri, options),
-        about_(links_.about()),
-        size_((about_.size + sector_size - 1) / sector_size * sector_size),
+        size_((links_.size() + sector_size - 1) / sector_size * sector_size),
         kept_limit_(std::min(most_kept_bytes, memory_of_machine() / kept_share)) {
-    if (about_.size == 0) throw Error(EINVAL, uri + " is an empty disk");
+    if (size_ == 0) throw Error(EINVAL, uri + " is an empty disk");
   }
 
   std::uint64_t size() const noexcept override { return size_; }
@@ -41,8 +40,8 @@ class NbdBacking final : public Backing {
 
   void read(void* buffer, std::size_t length, std::uint64_t offset) const override {
     auto* to = static_cast<std::byte*>(buffer);
-    if (offset + length > about_.size) {
-      const std::uint64_t from = std::max(offset, about_.size);
+    if (offset + length > about().size) {
+      const std::uint64_t from = std::max(offset, about().size);
       std::memset(to + (from - offset), 0, offset + length - from);
       length = static_cast<std::size_t>(from - offset);
     }
@@ -64,8 +63,10 @@ class NbdBacking final : public Backing {
 
   void open_for_writing() override {
     require_flushed();
-    if (about_.read_only) throw Error(EROFS, uri_ + " is read-only, so it can't be written");
-    if (about_.size != size_)
+    // Of a session that goes on, which has opened it before.
+    if (!links_.is_known()) return;
+    if (about().read_only) throw Error(EROFS, uri_ + " is read-only, so it can't be written");
+    if (about().size != size_)
       throw Error(EINVAL, uri_ +
                               " has a size that is no multiple of 512 bytes, so it can't be "
                               "written");
@@ -86,7 +87,7 @@ class NbdBacking final : public Backing {
 
   void zero(std::uint64_t offset, std::uint64_t length, bool may_punch) override {
     require_flushed();
-    if (!about_.can_zero || !is_aligned(offset) || !is_aligned(length)) {
+    if (!about().can_zero || !is_aligned(offset) || !is_aligned(length)) {
       static constexpr std::array<std::byte, chunk_size> zeros{};
       for_each_part(offset, length, zeros.size(),
                     [&](std::uint64_t at, std::size_t bytes) { write(zeros.data(), bytes, at); });
@@ -99,7 +100,7 @@ class NbdBacking final : public Backing {
 
   void flush() override {
     require_flushed();
-    if (!about_.can_flush) return;
+    if (links_.is_known() && !about().can_flush) return;
     try {
       links_.flush();
     } catch (const Error& error) {
@@ -116,13 +117,14 @@ class NbdBacking final : public Backing {
   void stop_waiting() noexcept override { links_.stop_waiting(); }
 
  private:
+  const NbdExport& about() const { return links_.about(); }
   std::uint64_t block_begin(std::uint64_t offset) const {
-    return offset / about_.minimum_block * about_.minimum_block;
+    return offset / about().minimum_block * about().minimum_block;
   }
   std::uint64_t block_end(std::uint64_t offset) const {
-    return std::min(about_.size, block_begin(offset + about_.minimum_block - 1));
+    return std::min(about().size, block_begin(offset + about().minimum_block - 1));
   }
-  bool is_aligned(std::uint64_t bytes) const { return bytes % about_.minimum_block == 0; }
+  bool is_aligned(std::uint64_t bytes) const { return bytes % about().minimum_block == 0; }
 
   template <typename Fn>
   static void for_each_part(std::uint64_t offset, std::uint64_t length, std::uint64_t longest,
@@ -132,24 +134,26 @@ class NbdBacking final : public Backing {
   }
 
   void read_blocks(std::byte* to, std::size_t length, std::uint64_t offset) const {
-    for_each_part(offset, length, about_.longest_request, [&](std::uint64_t at, std::size_t bytes) {
-      links_.run("read", [&](NbdConnection& connection) {
-        return connection.read(to + (at - offset), bytes, at);
-      });
-    });
+    for_each_part(offset, length, about().longest_request,
+                  [&](std::uint64_t at, std::size_t bytes) {
+                    links_.run("read", [&](NbdConnection& connection) {
+                      return connection.read(to + (at - offset), bytes, at);
+                    });
+                  });
   }
 
   void write_blocks(const std::byte* from, std::size_t length, std::uint64_t offset) {
-    for_each_part(offset, length, about_.longest_request, [&](std::uint64_t at, std::size_t bytes) {
-      change("write", {at, bytes, from + (at - offset), false});
-    });
+    for_each_part(offset, length, about().longest_request,
+                  [&](std::uint64_t at, std::size_t bytes) {
+                    change("write", {at, bytes, from + (at - offset), false});
+                  });
   }
 
   // Changes the disk, and keeps the change until it is flushed.
   void change(const char* what, const NbdConnection::Write& write) {
     const auto request = [&](NbdConnection& connection) { return connection.write(write); };
     NbdLinks::GroupPtr group = links_.run(what, request);
-    if (!about_.can_flush) return;
+    if (!about().can_flush) return;
     std::vector<std::byte> data;
     if (write.data != nullptr) data.assign(write.data, write.data + write.length);
     while (!links_.keep(group, write.offset, write.length, std::move(data), write.may_punch))
@@ -158,8 +162,8 @@ class NbdBacking final : public Backing {
   }
 
   std::pair<std::uint64_t, bool> extent_at(std::uint64_t offset, std::uint64_t length) const {
-    if (offset >= about_.size) return {length, true};
-    if (!about_.has_extents) return {length, false};
+    if (offset >= about().size) return {length, true};
+    if (!about().has_extents) return {length, false};
     const std::uint64_t begin = block_begin(offset);
     const std::uint64_t end = std::min(block_end(offset + length), begin + longest_extents);
     std::vector<NbdConnection::Extent> extents;
@@ -180,7 +184,6 @@ class NbdBacking final : public Backing {
 
   const std::string uri_;
   NbdLinks links_;
-  const NbdExport about_;
   const std::uint64_t size_;
   const std::uint64_t kept_limit_;  // bytes
   std::mutex partial_mutex_;

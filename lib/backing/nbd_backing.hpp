@@ -27,8 +27,10 @@ struct NbdOptions {
   bool resumes = false;
   // Whether another process may have written what no flush has covered.
   bool may_be_unflushed = true;
-  // The disk's size in bytes, as it is known from before; for one that resumes.
+  // The disk's size in bytes, as it is known from before; for one that resumes, or begins away.
   std::uint64_t size = 0;
+  // Whether to begin although the server can't be reached: requests wait for it as later on.
+  bool begins_away = false;
   // For the first connection, and for each attempt to get it back.
   std::chrono::milliseconds connect_limit{5000};
   // How long a request waits for a lost server before it fails; none: for ever.

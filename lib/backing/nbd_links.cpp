@@ -50,10 +50,16 @@ NbdLinks::NbdLinks(const std::string& uri, const NbdOptions& options)
     group_ = connect(options_.connect_limit);
     about_ = group_->structured().about();
   } catch (const Error& error) {
-    if (!options.resumes || !is_refused_for_good(error)) throw;
-    over_reason_ = session_has_ended;
+    if (options.resumes && is_refused_for_good(error)) {
+      over_reason_ = session_has_ended;
+    } else {
+      if (!options.begins_away) throw;
+      reason_ = error.what();
+      is_known_ = false;
+    }
     about_ = {.size = options.size, .longest_request = chunk_size, .can_flush = true};
   }
+  size_ = about_.size;
   watcher_ = std::thread([this] { watch(); });
 }
 
@@ -112,6 +118,11 @@ NbdLinks::GroupPtr NbdLinks::current() const {
   require_worth_waiting();
   if (!group_) throw Error(ESHUTDOWN, uri_ + " is away, and nobody waits for it any more");
   return group_;
+}
+
+const NbdExport& NbdLinks::about() const {
+  if (!is_known()) current();
+  return about_;
 }
 
 void NbdLinks::wait_until_back() const { current(); }
@@ -175,7 +186,9 @@ void NbdLinks::flush() {
     number = journal_.last();
     if (journal_.writes().empty() && !may_be_unflushed_) return;
   }
-  const GroupPtr group = run("flush", [](NbdConnection& connection) { return connection.flush(); });
+  const GroupPtr group = run("flush", [](NbdConnection& connection) {
+    return connection.about().can_flush ? connection.flush() : 0;
+  });
   const std::lock_guard lock(mutex_);
   // If it was lost after the answer, the writes are written once more: no harm.
   if (group_ != group) return;
@@ -215,11 +228,7 @@ void NbdLinks::replace(std::unique_lock<std::mutex>& lock) {
   std::string over_reason;
   try {
     next = connect(options_.connect_limit);
-    if (const NbdExport& now = next->structured().about(); now != about_)
-      throw Error(EUCLEAN, now.size != about_.size
-                               ? uri_ + " has " + std::to_string(now.size) +
-                                     " bytes now instead of " + std::to_string(about_.size)
-                               : uri_ + " can do other things now than before");
+    require_same(next->structured().about());
     if (silent) report_lost(silent);
     bring_up_to_date(next);
   } catch (const Error& error) {
@@ -244,8 +253,23 @@ void NbdLinks::replace(std::unique_lock<std::mutex>& lock) {
     changed_.notify_all();
   }
   if (stopping_ || !next) return;
+  if (!is_known()) {
+    about_ = next->structured().about();
+    is_known_ = true;
+  }
   group_ = next;
   changed_.notify_all();
+}
+
+void NbdLinks::require_same(const NbdExport& now) const {
+  // What is known from before is a disk's size, in whole sectors.
+  const std::uint64_t size =
+      is_known() ? now.size : (now.size + sector_size - 1) / sector_size * sector_size;
+  if (size != size_)
+    throw Error(EUCLEAN, uri_ + " has " + std::to_string(now.size) + " bytes now instead of " +
+                             std::to_string(size_));
+  if (is_known() && now != about_)
+    throw Error(EUCLEAN, uri_ + " can do other things now than before");
 }
 
 // Gives a server that is back what it may lack. Called without the lock, while there is no group.

@@ -45,8 +45,12 @@ class NbdLinks {
   NbdLinks(const NbdLinks&) = delete;
   NbdLinks& operator=(const NbdLinks&) = delete;
 
-  // As the server said at the first connection.
-  const NbdExport& about() const noexcept { return about_; }
+  // As the server said at the first connection. Waits for that, and throws, as run().
+  const NbdExport& about() const;
+  // Whether there has been one.
+  bool is_known() const noexcept { return is_known_.load(); }
+  // Of the disk, in bytes.
+  std::uint64_t size() const noexcept { return size_; }
 
   // Calls `request` with a connection, and again with another one as long as it returns
   // NbdConnection::lost. Returns the group that answered. Throws Error with what `request`
@@ -84,6 +88,7 @@ class NbdLinks {
   bool is_refused_for_good(const Error& error);
   void report_lost(const GroupPtr& group) const;
   void replace(std::unique_lock<std::mutex>& lock);
+  void require_same(const NbdExport& now) const;
   void bring_up_to_date(const GroupPtr& next);
   int write_again(const Group& group) const;
   int write_what_differs(const Group& group) const;
@@ -91,7 +96,9 @@ class NbdLinks {
 
   const std::string uri_;
   const NbdOptions options_;
-  NbdExport about_;
+  NbdExport about_;         // does not change any more once it is known
+  std::uint64_t size_ = 0;  // never changes after construction
+  std::atomic<bool> is_known_{true};
   std::atomic<bool> has_written_;
   // Of the thread that connects, alone: the epoch of the connections made last, and when the server
   // was last asked whether the session is over.

@@ -99,12 +99,12 @@ void StoreImpl::tell_upstream(LiveSession& session, Destination destination) {
 
 // For what goes to this destination on top of the layers that there are.
 Upstream::Terms StoreImpl::terms_for(const LiveSession& session, Destination destination) {
-  return {destination, surviving(session.layers) < session.layers.size(), has_own_layers(session),
-          session.record.writer};
+  return {destination, surviving(session.layers) < session.layers.size(),
+          has_own_layers(session.layers), session.record.writer};
 }
 
-bool StoreImpl::has_own_layers(const LiveSession& session) {
-  return std::ranges::any_of(session.layers, [](const LayerRecord& layer) {
+bool StoreImpl::has_own_layers(const std::vector<LayerRecord>& layers) {
+  return std::ranges::any_of(layers, [](const LayerRecord& layer) {
     return layer.kind != "pass" && is_persistent(layer.destination);
   });
 }

@@ -143,7 +143,7 @@ StoreImpl::SessionPtr StoreImpl::make_live(SessionRecord record, std::vector<Lay
   session->layers = std::move(layers);
   Stack stack;
   stack.version = open_version(catalogue_.image(session->record.image), session->record.version,
-                               goes_on && is_station() && session->record.has_passed);
+                               goes_on ? &session->record : nullptr);
   for (auto layer = session->layers.rbegin(); layer != session->layers.rend(); ++layer)
     stack.layers.push_back(
         open_layer(*layer, stack.version->shared_backing(), limit_for(*session, *layer)));
@@ -162,13 +162,17 @@ StoreImpl::SessionPtr StoreImpl::resume(const SessionRecord& record) {
     throw Error(EAGAIN,
                 "the process that serves this disk does not run now, and nothing was changed; "
                 "if it is attached, it is started anew: try again");
-  auto session = make_live(record, catalogue_.session_layers(record.id), true);
+  std::vector<LayerRecord> layers = catalogue_.session_layers(record.id);
+  // Before there is a connection, which may come at any time.
+  if (is_station()) recall_agreement(record, layers);
+  auto session = make_live(record, std::move(layers), true);
   session->saved = true;
   session->writer = record.writer.empty() ? random_hex(8) : record.writer;
   session->is_attached = !record.token.empty();
   if (is_station()) {
     try {
-      restore_agreement(*session);
+      // Else it is done when the server is back, if it will have the session.
+      if (session->disk->stack().version->backing().trouble().empty()) agreement_.restore();
     } catch (const Error& error) {
       if (error.code() != ESTALE) throw;
       // It is served, so that all requests fail, rather than wait for an engine.
@@ -253,7 +257,8 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
   // Now, so that what is wrong with the backing is told here, and not by the first write.
   if (passes(writes)) start_direct(*session);
   session->news.push_back({record.started, "started", std::string(to_string(writes))});
-  publish(*session);
+  // An engine that starts anew goes on with it, also while the server is away.
+  is_station() ? save(*session) : publish(*session);
   tell(*session, "began");
   const std::lock_guard lock(mutex_);
   live_[record.id] = session;

@@ -21,15 +21,12 @@ bool StoreImpl::may_have_passed(const LayerRecord& layer) {
 }
 
 // What the server was told of a session that goes on.
-void StoreImpl::restore_agreement(const LiveSession& session) {
-  const auto& layers = session.layers;
+void StoreImpl::recall_agreement(const SessionRecord& session,
+                                 const std::vector<LayerRecord>& layers) {
   const bool is_above =
       !layers.empty() && layers.back().kind == "pass" && surviving(layers) + 1 < layers.size();
-  agreement_.set(Upstream::Terms{session.record.writes, is_above, has_own_layers(session),
-                                 session.record.writer});
-  agreement_.expect(session.record);
-  // Else it is done when the server is back, if it will have the session.
-  if (session.disk->stack().version->backing().trouble().empty()) agreement_.restore();
+  agreement_.set(Upstream::Terms{session.writes, is_above, has_own_layers(layers), session.writer});
+  agreement_.expect(session);
 }
 
 // At a station whose session begins: what an earlier one of this boot has left at the server, which

@@ -242,7 +242,7 @@ ImageStatus StoreImpl::accept_image(const std::string& name) {
 }
 
 std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image, unsigned number,
-                                                       bool resumes) {
+                                                       const SessionRecord* goes_on) {
   check_backing(image);
   const auto key = std::make_pair(image.name, number);
   std::shared_ptr<Backing> backing;
@@ -254,10 +254,10 @@ std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image,
   }
   if (!backing) {
     NbdOptions nbd = options_.nbd;
-    nbd.resumes = resumes;
     nbd.size = image.size;
     if (is_station()) {
-      nbd.may_be_unflushed = resumes;
+      nbd.begins_away = goes_on != nullptr;
+      nbd.resumes = nbd.may_be_unflushed = goes_on != nullptr && goes_on->has_passed;
       agreement_.expect_image(image.uuid);
       nbd.on_reconnect = [this](bool has_unflushed) { return agreement_.restore(has_unflushed); };
       nbd.on_first_write = [this] { note_passed(); };

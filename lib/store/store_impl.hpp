@@ -86,9 +86,9 @@ class StoreImpl final : public Store {
   // Throws if the backing is missing, smaller than it was, or changed behind our back.
   void check_backing(const ImageRecord& image) const;
   void record_backing(ImageRecord& image) const;
-  // `resumes`: a session that has written to the backing, if that is a server's.
+  // `goes_on`: the session for which it is opened, if that has been here before; else null.
   std::shared_ptr<const Version> open_version(const ImageRecord& image, unsigned number,
-                                              bool resumes);
+                                              const SessionRecord* goes_on);
   ImageStatus status_of(const ImageRecord& image);
 
   // store_access.cpp and store_connect.cpp
@@ -131,7 +131,7 @@ class StoreImpl final : public Store {
   // store_foundation.cpp
   void note_passed() noexcept;
   bool may_have_passed(const LayerRecord& layer);
-  void restore_agreement(const LiveSession& session);
+  void recall_agreement(const SessionRecord& session, const std::vector<LayerRecord>& layers);
   void take_foundation(LiveSession& session, const std::optional<SessionRecord>& rest);
   void note_foundation(LiveSession& session);
   void end_leftover();
@@ -212,7 +212,7 @@ class StoreImpl final : public Store {
   bool follow_station(LiveSession& session, const RedirectOptions& options,
                       const RedirectResult& result);
   void tell_upstream(LiveSession& session, Destination destination);
-  static bool has_own_layers(const LiveSession& session);
+  static bool has_own_layers(const std::vector<LayerRecord>& layers);
   static bool has_written(const LiveSession& session);
   void bring_back(const LiveSession& session);
   double redirect_to_pass(LiveSession& session, Destination destination);

@@ -46,6 +46,9 @@ SessionStatus StoreImpl::status_of(const SessionRecord& record) {
   SessionStatus status;
   status.record = record;
   status.state = record.ended == 0 ? "waiting" : "at-rest";
+  // An attached disk's: it is taken up at once, unless that fails.
+  if (is_station() && options_.serve && record.ended == 0)
+    status.trouble = "the disk's engine does not serve it yet";
   describe_layers(status, catalogue_.session_layers(record.id));
   return status;
 }

@@ -41,7 +41,7 @@ DiskView StoreImpl::view_version(const std::string& name, unsigned number) {
   const ImageRecord image = catalogue_.image(name);
   catalogue_.version(name, number);  // must exist
   Stack stack;
-  stack.version = open_version(image, number, false);
+  stack.version = open_version(image, number, nullptr);
   return keep_view(std::move(stack), image.backing_dirty);
 }
 
@@ -60,7 +60,7 @@ DiskView StoreImpl::view_of(const SessionRecord& rest) {
   const std::vector<LayerRecord> layers = catalogue_.session_layers(rest.id);
   require_all_here(rest, layers);
   Stack stack;
-  stack.version = open_version(image, rest.version, false);
+  stack.version = open_version(image, rest.version, nullptr);
   for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer)
     stack.layers.push_back(open_layer(*layer, stack.version->shared_backing()));
   const bool frozen = is_frozen(stack) && !image.backing_dirty;
