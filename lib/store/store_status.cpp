@@ -30,10 +30,10 @@ SessionStatus StoreImpl::status_of(LiveSession& session) {
   status.bytes_written = statistics.bytes_written;
   status.requests = statistics.requests;
   status.flushes = statistics.flushes;
-  status.trouble = session.disk->shut_reason();
-  if (const auto version = session.disk->stack().version; version && status.trouble.empty())
+  if (const auto version = session.disk->stack().version)
     status.trouble = version->backing().trouble();
   const std::lock_guard lock(mutex_);
+  if (status.trouble.empty() && !session.finishing) status.trouble = session.disk->shut_reason();
   status.record = session.seen_record;
   describe_layers(status, session.seen_layers);
   status.connections = session.connections;
