@@ -168,7 +168,18 @@ json StationChannel::redirect(const json& given) {
 
 json StationChannel::end(const json& given) {
   const Params params("end", given, {});
-  store_.end_session(store_.session_with_token(name_, peer_).status.record.id, false);
+  std::string id;
+  try {
+    id = store_.session_with_token(name_, peer_).status.record.id;
+  } catch (const Error& error) {
+    // After a new start the catalogue alone has it, until its disk is back.
+    const auto waiting = store_.catalogue().session_of(*name_.station, name_.image);
+    if (error.code() != ENOENT || !waiting || waiting->ended != 0 ||
+        waiting->token != *name_.session)
+      throw;
+    id = waiting->id;
+  }
+  store_.end_session(id, false);
   return json::object();
 }
 
