@@ -65,13 +65,12 @@ void StoreImpl::carry_to_server(LiveSession& session, const Progress& progress,
   const std::string name =
       session.record.carrying.empty() ? random_hex(8) : session.record.carrying;
   // An engine that starts meanwhile knows by it who has written.
-  if (session.begun) {
-    session.record.carrying = name;
-    // The session may have written the image itself, by the name that it had until now.
+  session.record.carrying = name;
+  // The session may have written the image itself, by the name that it had until now.
+  if (session.begun)
     session.record.foundation.image_writer = known_state(session).foundation.image_writer;
-    agreement_.expect(session.record);
-    save(session);
-  }
+  agreement_.expect(session.record);
+  save(session);
   try {
     // What is carried lies on nothing that is left behind.
     agreement_.tell({result.to, false, false, name}, true, [&] { bring_back(session); });
@@ -93,7 +92,7 @@ void StoreImpl::carry_to_server(LiveSession& session, const Progress& progress,
   if (result.to == Destination::direct) session.record.foundation = {name, "", ""};
   session.record.writes = result.to;
   try {
-    session.begun ? drop_all_layers(session) : publish(session);
+    session.begun ? drop_all_layers(session) : save(session);
     agreement_.expect(session.record);
   } catch (...) {
     session.record.carrying = name;

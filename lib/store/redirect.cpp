@@ -464,8 +464,8 @@ void StoreImpl::redirect_locked(LiveSession& session, const RedirectOptions& opt
     if (destination == Destination::direct &&
         (session.begun || (options.by_station && options.carry)))
       note_image_writer(session);
+    if (session.begun || is_station()) save(session);
     if (session.begun) {
-      save(session);
       if (!session.layers.empty())
         session.disk->stack().layers.front()->set_limit(limit_for(session, session.layers.back()));
     }

@@ -88,7 +88,7 @@ void StoreImpl::note_foundation(LiveSession& session) {
   if (!options_.upstream) return;
   session.record.foundation = options_.upstream->session_state().foundation;
   agreement_.expect(session.record);
-  if (session.begun) save(session);
+  save(session);
 }
 
 // At a server: what the layers that a station has itself lie on.
