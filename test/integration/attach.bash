@@ -10,6 +10,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/functions.bash"
 
 export PLYDISK_RUN=$work/run PLYDISK_PLUGIN=$plugin
 disk_socket=$work/disk.sock
+# Seconds, for what must not wait for a server. Under a sanitizer an engine that has told of an error
+# hangs at its end, and is killed after ten: see stop_server in functions.bash.
+soon=10
+[[ -z ${PLYDISK_PRELOAD:-} ]] || soon=60
 
 # The engine is nbdkit, too.
 if [[ -n ${PLYDISK_PRELOAD:-} ]]; then
