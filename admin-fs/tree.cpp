@@ -157,14 +157,17 @@ std::vector<Tree::Entry> Tree::list(const Node& folder) {
         entries.push_back({to_string(topic), *find(std::string("/") + to_string(topic))});
       for (const auto& [name, kind] : root_files) entries.push_back({name, inside({}, kind)});
       return entries;
-    case Kind::topic:
-      for (const auto& [name, entry] : *picture_.names(folder.topic)) {
+    case Kind::topic: {
+      // Kept: another thread may have been told of a change meanwhile.
+      const auto names = picture_.names(folder.topic);
+      for (const auto& [name, entry] : *names) {
         Node node{Kind::thing, folder.topic, name, 0, nullptr, entry.changed};
         if (folder.topic == Topic::parameters)
           node = inside(node, Kind::value, &parameter_fields().front());
         entries.push_back({name, node});
       }
       return entries;
+    }
     case Kind::versions: {
       const auto names = picture_.names(Topic::images);
       const auto image = names->find(folder.name);
