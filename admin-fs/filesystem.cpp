@@ -81,6 +81,10 @@ std::optional<Node> Filesystem::take_just_made(const std::string& path) {
   return made ? std::optional(made.mapped()) : std::nullopt;
 }
 
+std::string Filesystem::status_text() {
+  return table_text(caller_.call("status", json::object())) + "\n";
+}
+
 struct stat Filesystem::attributes(const std::string& path) {
   if (const auto draft = drafts_.find(path)) {
     struct stat info {};
@@ -97,8 +101,7 @@ struct stat Filesystem::attributes(const std::string& path) {
     info.st_size = static_cast<off_t>(events_.size());
     if (events_.changed() != 0) info.st_mtim.tv_sec = events_.changed();
   } else if (node.kind == Kind::status) {
-    info.st_size =
-        static_cast<off_t>(table_text(caller_.call("status", json::object())).size() + 1);
+    info.st_size = static_cast<off_t>(status_text().size());
     info.st_mtim.tv_sec = std::time(nullptr);
   } else if (node.kind == Kind::last_error) {
     const std::lock_guard lock(mutex_);
@@ -177,7 +180,7 @@ std::unique_ptr<OpenFile> Filesystem::open(const std::string& path, int flags, b
       events_.size();  // so that there is what it begins with
       return std::make_unique<EventsFile>(events_);
     case Kind::status:
-      return std::make_unique<TextFile>(table_text(caller_.call("status", json::object())) + "\n");
+      return std::make_unique<TextFile>(status_text());
     case Kind::last_error: {
       const std::lock_guard lock(mutex_);
       return std::make_unique<TextFile>(last_error_);

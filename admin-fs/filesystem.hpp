@@ -51,6 +51,7 @@ class Filesystem {
   Node at(const std::string& path);
   std::optional<Node> take_just_made(const std::string& path);
   void call(const Request& request);
+  std::string status_text();
   void set(const Node& value, const std::string& text);
   std::unique_ptr<OpenFile> open_value(const Node& node, int flags, bool is_new);
   void require_draft_folder(const std::string& path);

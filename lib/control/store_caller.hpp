@@ -62,8 +62,6 @@ class StoreCaller {
   StoreCaller(const StoreCaller&) = delete;
   StoreCaller& operator=(const StoreCaller&) = delete;
 
-  const std::filesystem::path& store() const noexcept { return store_; }
-
   // The result of the method. Throws Error: what the method throws; ECONNRESET if the server went
   // away meanwhile, EBUSY if another process has the store.
   nlohmann::json call(const std::string& method, const nlohmann::json& params,
