@@ -7,6 +7,7 @@
 
 #include "base/error.hpp"
 #include "control/records.hpp"
+#include "field_text.hpp"
 #include "store/names.hpp"
 
 namespace plydisk {
@@ -31,7 +32,8 @@ std::string last_part(const std::string& path) { return path.substr(path.rfind('
 bool writes(int flags) { return (flags & O_ACCMODE) != O_RDONLY; }
 
 bool has_settings(const Node& folder) {
-  return folder.kind == Kind::thing && folder.topic != Topic::layers;
+  return (folder.kind == Kind::thing && folder.topic != Topic::layers) ||
+         folder.kind == Kind::version || folder.kind == Kind::new_image;
 }
 
 }  // namespace
@@ -42,7 +44,10 @@ Filesystem::Filesystem(StoreCaller& caller, const Access& access, Log log)
       log_(std::move(log)),
       picture_(caller),
       tree_(picture_, access),
-      events_(caller) {}
+      events_(caller),
+      station_links_(caller, [this](const std::string& station, const std::string& sentence) {
+        report("/stations/" + station + "/disk", sentence);
+      }) {}
 
 void Filesystem::report(const std::string& path, const std::string& sentence) {
   const std::string line = (path == "/" ? path : path.substr(1)) + ": " + sentence;
@@ -70,9 +75,10 @@ Node Filesystem::at(const std::string& path) {
   return tree_.at(path);
 }
 
-void Filesystem::call(const Request& request) {
-  caller_.call(request.method, request.params);
+json Filesystem::call(const Request& request) {
+  json result = caller_.call(request.method, request.params);
   picture_.note_change();
+  return result;
 }
 
 std::optional<Node> Filesystem::take_just_made(const std::string& path) {
@@ -143,7 +149,14 @@ std::string Filesystem::read_link(const std::string& path) {
 
 // Sets a value, and tells why not.
 void Filesystem::set(const Node& value, const std::string& text) {
-  if (const auto request = tree_.request(value, text)) call(*request);
+  const auto change = tree_.change(value, text);
+  if (!change) return;
+  const json result = call(change->request);
+  if (value.is_new) tree_.new_images().remove(value.name);
+  if (change->report.empty()) return;
+  tree_.reports().keep(change->report, result);
+  if (!result.value("sound", true))
+    throw Error(EUCLEAN, "there are faults: read this file to see them");
 }
 
 // `is_new`: an editor makes it in the place of what it has moved away.
@@ -153,11 +166,15 @@ std::unique_ptr<OpenFile> Filesystem::open_value(const Node& node, int flags, bo
   if (field.set == nullptr)
     throw Error(EACCES, std::string(field.name) + " is told by the server, and not to be set");
   const bool emptied = is_new || (flags & O_TRUNC) != 0;
-  return std::make_unique<ValueFile>(
-      emptied ? "" : tree_.fresh_text(node),
-      ValueFile::Rules{[this, node](const std::string& text) { set(node, text); }, field.check_line,
-                       field.clearable},
-      emptied);
+  // A command is not added to the report of the last one.
+  const bool begins_empty = emptied || (field.is_command && (flags & O_ACCMODE) == O_WRONLY);
+  ValueFile::Rules rules;
+  rules.set = [this, node](const std::string& text) { set(node, text); };
+  if (field.check_line != nullptr)
+    rules.check_line = [this, node](const std::string& line) { tree_.check_line(node, line); };
+  rules.clearable = field.clearable;
+  return std::make_unique<ValueFile>(begins_empty ? "" : tree_.fresh_text(node), std::move(rules),
+                                     emptied);
 }
 
 std::unique_ptr<OpenFile> Filesystem::open(const std::string& path, int flags, bool& is_cached) {
@@ -168,6 +185,9 @@ std::unique_ptr<OpenFile> Filesystem::open(const std::string& path, int flags, b
   }
   const Node node = at(path);
   if (node.kind == Kind::value) return open_value(node, flags, false);
+  if (node.kind == Kind::disk && node.topic == Topic::stations && writes(flags))
+    return std::make_unique<StationFile>(
+        station_links_.open(node.name), static_cast<std::uint64_t>(tree_.attributes(node).st_size));
   if (writes(flags)) throw Error(EACCES, last_part(path) + " can't be written");
   switch (node.kind) {
     case Kind::disk: {
@@ -196,9 +216,11 @@ void Filesystem::require_draft_folder(const std::string& path) {
   const Node folder = at(folder_of(path));
   if (has_settings(folder) || (folder.kind == Kind::topic && folder.topic == Topic::parameters))
     return;
-  throw Error(EPERM, folder.kind == Kind::topic && folder.topic == Topic::stations
-                         ? "stations are folders: make one with mkdir"
-                         : "no files can be made here");
+  const bool has_folders = folder.kind == Kind::topic &&
+                           (folder.topic == Topic::stations || folder.topic == Topic::images);
+  throw Error(EPERM, has_folders ? std::string(to_string(folder.topic)) +
+                                       " are folders: make one with mkdir"
+                                 : "no files can be made here");
 }
 
 std::unique_ptr<OpenFile> Filesystem::create(const std::string& path, mode_t mode, int flags) {
@@ -224,11 +246,17 @@ void Filesystem::truncate(const std::string& path, std::uint64_t length) {
 void Filesystem::make_folder(const std::string& path) {
   if (find(path)) throw Error(EEXIST, last_part(path) + " is there already");
   const Node folder = at(folder_of(path));
-  if (folder.kind == Kind::topic && folder.topic == Topic::stations)
-    return call({"station.add", {{"name", last_part(path)}}});
+  if (folder.kind == Kind::topic && folder.topic == Topic::stations) {
+    call({"station.add", {{"name", last_part(path)}}});
+    return;
+  }
   if (folder.kind == Kind::topic && folder.topic == Topic::images)
-    throw Error(EPERM, "an image is made with: plydisk image create " + last_part(path));
-  if (folder.kind == Kind::versions && last_part(path).starts_with('+')) {
+    return tree_.new_images().add(last_part(path));
+  if (folder.kind == Kind::versions) {
+    if (!last_part(path).starts_with('+'))
+      throw Error(EPERM,
+                  "versions have numbers: open one with: echo STATION > open; or make one of what "
+                  "a session has written, with: mkdir versions/+SESSION");
     call({"version.freeze", {{"image", folder.name}, {"session", last_part(path).substr(1)}}});
     // The new folder's name is its number; but the kernel looks once for the one that it asked for.
     const std::lock_guard lock(mutex_);
@@ -241,34 +269,41 @@ void Filesystem::make_folder(const std::string& path) {
 void Filesystem::remove_folder(const std::string& path) {
   const Node node = at(path);
   if (!node.is_folder()) throw Error(ENOTDIR, "this is not a folder");
-  if (node.kind == Kind::version) throw Error(EPERM, "a version can't be removed");
-  if (node.kind != Kind::thing)
+  if (node.kind == Kind::new_image)
+    tree_.new_images().remove(node.name);
+  else
+    call(removal_of(node));
+  drafts_.remove_folder(path);
+}
+
+Request Filesystem::removal_of(const Node& folder) {
+  if (folder.kind == Kind::version)
+    return {"version.discard", {{"image", folder.name}, {"number", folder.version}}};
+  if (folder.kind != Kind::thing)
     throw Error(EPERM, "this folder is a part of every store, and can't be removed");
-  switch (node.topic) {
+  switch (folder.topic) {
     case Topic::images:
-      call({"image.remove", {{"name", node.name}}});
-      break;
+      return {"image.remove", {{"name", folder.name}}};
     case Topic::stations:
-      call({"station.remove", {{"name", node.name}}});
-      break;
+      return {"station.remove", {{"name", folder.name}}};
     case Topic::sessions: {
-      const json session = picture_.fresh_details(Topic::sessions, node.name);
-      call(
-          {"session.end", {{"session", node.name}, {"discard", session.at("state") == "at-rest"}}});
-      break;
+      const json session = picture_.fresh_details(Topic::sessions, folder.name);
+      return {"session.end",
+              {{"session", folder.name}, {"discard", session.at("state") == "at-rest"}}};
     }
     default:
-      call({"layer.remove", {{"layer", node.name}}});
+      return {"layer.remove", {{"layer", folder.name}}};
   }
-  drafts_.remove_folder(path);
 }
 
 void Filesystem::remove_file(const std::string& path) {
   if (drafts_.remove(path)) return;
   const Node node = at(path);
   if (node.is_folder()) throw Error(EISDIR, "this is a folder");
-  if (node.kind == Kind::value && node.topic == Topic::layers)
-    return call({"layer.remove", {{"layer", node.name}}});
+  if (node.kind == Kind::value && node.topic == Topic::layers) {
+    call({"layer.remove", {{"layer", node.name}}});
+    return;
+  }
   // An editor whose text was refused, and that puts back what it had moved away.
   if (node.kind == Kind::value && drafts_.was_hidden(path, after_an_editor))
     return drafts_.hide(path);

@@ -16,6 +16,7 @@
 #include "event_stream.hpp"
 #include "open_file.hpp"
 #include "picture.hpp"
+#include "station_files.hpp"
 #include "tree.hpp"
 
 namespace plydisk {
@@ -50,10 +51,11 @@ class Filesystem {
   std::optional<Node> find(const std::string& path);
   Node at(const std::string& path);
   std::optional<Node> take_just_made(const std::string& path);
-  void call(const Request& request);
+  nlohmann::json call(const Request& request);
   std::string status_text();
   void set(const Node& value, const std::string& text);
   std::unique_ptr<OpenFile> open_value(const Node& node, int flags, bool is_new);
+  Request removal_of(const Node& folder);
   void require_draft_folder(const std::string& path);
   void rename_draft(const std::string& from, const std::string& to);
   void move_value_away(const std::string& from, const Node& value, const std::string& to);
@@ -65,6 +67,7 @@ class Filesystem {
   Tree tree_;
   Drafts drafts_;
   EventStream events_;
+  StationLinks station_links_;
   std::mutex mutex_;  // protects all below
   std::string last_error_, logged_;
   std::int64_t last_error_at_ = 0, logged_at_ = 0;

@@ -68,7 +68,7 @@ void ValueFile::write(const char* data, std::size_t length, std::uint64_t offset
     text_ = std::move(text);
     changed_ = true;
     emptied_ = false;
-    if (rules_.check_line != nullptr)
+    if (rules_.check_line)
       check_new_lines(text_);
     else if (text_.ends_with('\n') && offset + length == text_.size())
       set();

@@ -51,7 +51,7 @@ class ValueFile final : public TextFile {
  public:
   struct Rules {
     std::function<void(const std::string& text)> set;
-    void (*check_line)(const std::string& line) = nullptr;  // null: one line
+    std::function<void(const std::string& line)> check_line;  // empty: one line
     bool clearable = false;  // whether no text at all is a value, too
   };
   // `emptied`: as if it had been truncated.

@@ -1,5 +1,6 @@
 // No exception may cross into libfuse: every operation runs inside guarded(), which also says what
-// is noted as refused: what was to change something, and what failed though it is there.
+// is noted as refused: what was to change something or to read an open file, and what failed though
+// it is there.
 #include "operations.hpp"
 
 #include <sys/statvfs.h>
@@ -22,7 +23,7 @@ Filesystem& filesystem() { return *static_cast<Filesystem*>(fuse_get_context()->
 
 OpenFile& file_of(const fuse_file_info* info) { return *reinterpret_cast<OpenFile*>(info->fh); }
 
-enum class Intent { look, change };
+enum class Intent { look, use };
 
 // What every program tries now and then, to see whether something is there.
 bool is_ordinary(Intent intent, int code) {
@@ -66,28 +67,28 @@ int read_link(const char* path, char* buffer, std::size_t size) {
 }
 
 int make_folder(const char* path, mode_t) {
-  return guarded(path, Intent::change, [&](Filesystem& fs) {
+  return guarded(path, Intent::use, [&](Filesystem& fs) {
     fs.make_folder(path);
     return 0;
   });
 }
 
 int remove_file(const char* path) {
-  return guarded(path, Intent::change, [&](Filesystem& fs) {
+  return guarded(path, Intent::use, [&](Filesystem& fs) {
     fs.remove_file(path);
     return 0;
   });
 }
 
 int remove_folder(const char* path) {
-  return guarded(path, Intent::change, [&](Filesystem& fs) {
+  return guarded(path, Intent::use, [&](Filesystem& fs) {
     fs.remove_folder(path);
     return 0;
   });
 }
 
 int rename_path(const char* from, const char* to, unsigned flags) {
-  return guarded(to, Intent::change, [&](Filesystem& fs) {
+  return guarded(to, Intent::use, [&](Filesystem& fs) {
     if ((flags & ~1U) != 0) throw Error(EINVAL, "files can't be exchanged here");
     fs.rename(from, to, flags == 0);
     return 0;
@@ -95,21 +96,21 @@ int rename_path(const char* from, const char* to, unsigned flags) {
 }
 
 int set_mode(const char* path, mode_t mode, fuse_file_info*) {
-  return guarded(path, Intent::change, [&](Filesystem& fs) {
+  return guarded(path, Intent::use, [&](Filesystem& fs) {
     fs.set_mode(path, mode);
     return 0;
   });
 }
 
 int set_owner(const char* path, uid_t uid, gid_t gid, fuse_file_info*) {
-  return guarded(path, Intent::change, [&](Filesystem& fs) {
+  return guarded(path, Intent::use, [&](Filesystem& fs) {
     fs.set_owner(path, uid, gid);
     return 0;
   });
 }
 
 int truncate_file(const char* path, off_t length, fuse_file_info* info) {
-  return guarded(path, Intent::change, [&](Filesystem& fs) {
+  return guarded(path, Intent::use, [&](Filesystem& fs) {
     if (info != nullptr)
       file_of(info).truncate(static_cast<std::uint64_t>(length));
     else
@@ -124,7 +125,7 @@ void keep(fuse_file_info* info, std::unique_ptr<OpenFile> file, bool is_cached) 
 }
 
 int open_file(const char* path, fuse_file_info* info) {
-  const Intent intent = (info->flags & O_ACCMODE) == O_RDONLY ? Intent::look : Intent::change;
+  const Intent intent = (info->flags & O_ACCMODE) == O_RDONLY ? Intent::look : Intent::use;
   return guarded(path, intent, [&](Filesystem& fs) {
     bool is_cached = false;
     auto file = fs.open(path, info->flags, is_cached);
@@ -134,7 +135,7 @@ int open_file(const char* path, fuse_file_info* info) {
 }
 
 int create_file(const char* path, mode_t mode, fuse_file_info* info) {
-  return guarded(path, Intent::change, [&](Filesystem& fs) {
+  return guarded(path, Intent::use, [&](Filesystem& fs) {
     keep(info, fs.create(path, mode, info->flags), false);
     return 0;
   });
@@ -142,14 +143,14 @@ int create_file(const char* path, mode_t mode, fuse_file_info* info) {
 
 int read_file(const char* path, char* buffer, std::size_t size, off_t offset,
               fuse_file_info* info) {
-  return guarded(path, Intent::look, [&](Filesystem&) {
+  return guarded(path, Intent::use, [&](Filesystem&) {
     return static_cast<int>(file_of(info).read(buffer, size, static_cast<std::uint64_t>(offset)));
   });
 }
 
 int write_file(const char* path, const char* data, std::size_t size, off_t offset,
                fuse_file_info* info) {
-  return guarded(path, Intent::change, [&](Filesystem&) {
+  return guarded(path, Intent::use, [&](Filesystem&) {
     file_of(info).write(data, size, static_cast<std::uint64_t>(offset),
                         (info->flags & O_APPEND) != 0);
     return static_cast<int>(size);
@@ -157,7 +158,7 @@ int write_file(const char* path, const char* data, std::size_t size, off_t offse
 }
 
 int flush_file(const char* path, fuse_file_info* info) {
-  return guarded(path, Intent::change, [&](Filesystem&) {
+  return guarded(path, Intent::use, [&](Filesystem&) {
     file_of(info).flush();
     return 0;
   });
@@ -166,7 +167,7 @@ int flush_file(const char* path, fuse_file_info* info) {
 int sync_file(const char* path, int, fuse_file_info* info) { return flush_file(path, info); }
 
 int release_file(const char* path, fuse_file_info* info) {
-  return guarded(path, Intent::change, [&](Filesystem&) {
+  return guarded(path, Intent::use, [&](Filesystem&) {
     const std::unique_ptr<OpenFile> file(&file_of(info));
     file->close();
     return 0;
@@ -186,7 +187,7 @@ int list_folder(const char* path, void* buffer, fuse_fill_dir_t fill, off_t, fus
 }
 
 int set_times(const char* path, const timespec times[2], fuse_file_info*) {
-  return guarded(path, Intent::change, [&](Filesystem& fs) {
+  return guarded(path, Intent::use, [&](Filesystem& fs) {
     if (times[1].tv_nsec == UTIME_OMIT) return 0;
     fs.set_time(path, times[1].tv_nsec == UTIME_NOW ? std::time(nullptr) : times[1].tv_sec);
     return 0;

@@ -28,16 +28,19 @@ std::shared_ptr<const Names> read_names(const json& list) {
 // Asks for the numbers of the newest changes, which costs the server next to nothing.
 void Picture::forget_what_changed() {
   const auto now = std::chrono::steady_clock::now();
+  std::uint64_t own_changes = 0;
   {
     const std::lock_guard lock(mutex_);
     if (now - asked_ < moment) return;
+    own_changes = own_changes_;
   }
   const json told = caller_.call("changes", json::object());
   State state{told.at("log").get<std::string>(), told.at("newest").get<std::uint64_t>(), {}};
   for (const Topic topic : all_topics)
     state.of_topic[index_of(topic)] = told.at(to_string(topic)).get<std::uint64_t>();
   const std::lock_guard lock(mutex_);
-  asked_ = now;
+  // The answer may be from before a change that was made through this mount meanwhile.
+  if (own_changes == own_changes_) asked_ = now;
   const bool is_other = state.log != state_.log;
   // Another thread may have been told of more meanwhile.
   if (!is_other && state.newest < state_.newest) return;
@@ -51,6 +54,7 @@ void Picture::forget_what_changed() {
 void Picture::note_change() {
   const std::lock_guard lock(mutex_);
   asked_ = {};
+  ++own_changes_;
 }
 
 std::shared_ptr<const Names> Picture::names(Topic topic) {

@@ -56,6 +56,7 @@ class Picture {
   std::mutex mutex_;  // protects all below
   State state_;
   std::chrono::steady_clock::time_point asked_;
+  std::uint64_t own_changes_ = 0;  // made through this mount
   std::array<std::shared_ptr<const Names>, topic_count> names_;
   std::map<std::pair<Topic, std::string>, std::shared_ptr<const nlohmann::json>> details_;
 };

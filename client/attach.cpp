@@ -48,11 +48,10 @@ std::string host_name() {
   return name.substr(0, name.find('.'));
 }
 
-// A name for the folder of this server's disk, which is the same each time: with TLS as without.
-std::string store_name(const std::string& uri, const std::string& station) {
+// A name for the folder of this disk, which is the same each time: with TLS as without.
+std::string store_name(const std::string& source, const std::string& station) {
   std::string name;
-  const auto scheme = uri.find("://");
-  for (const char c : uri.substr(scheme + 3))
+  for (const char c : is_nbd_uri(source) ? source.substr(source.find("://") + 3) : source)
     name += std::isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' ? c : '_';
   return name + "@" + station;
 }
@@ -79,13 +78,23 @@ TlsOptions complete(TlsOptions tls, const std::string& station) {
   return tls;
 }
 
-AttachedDisk make_record(const AttachOptions& options, const std::set<unsigned>& skipped) {
-  if (!is_nbd_uri(options.uri))
+// By the whole name, since the engine works in another folder.
+std::string file_to_attach(const AttachOptions& options) {
+  std::error_code error;
+  const auto path = std::filesystem::canonical(options.uri, error);
+  if (error || !(std::filesystem::is_regular_file(path) || std::filesystem::is_block_file(path)))
     throw Error(EINVAL, quote(options.uri) +
-                            " is not an NBD URI, such as nbd://server/image or "
-                            "nbd+unix:///image?socket=/run/server.sock");
+                            " is neither a file or block device nor an NBD URI, such as "
+                            "nbd://server/image or nbd+unix:///image?socket=/run/server.sock");
+  if (options.tls.is_set() || !options.secret_file.empty())
+    throw Error(EINVAL, path.string() + " is on this machine: a secret and TLS are for servers");
+  return path;
+}
+
+AttachedDisk make_record(const AttachOptions& options, const std::set<unsigned>& skipped) {
   AttachedDisk disk;
-  const std::string name = export_of(options.uri);
+  const bool is_file = !is_nbd_uri(options.uri);
+  const std::string name = is_file ? "" : export_of(options.uri);
   const std::string in_uri =
       name.find('@') == std::string::npos ? "" : name.substr(name.find('@') + 1);
   if (!options.station.empty()) require_valid_name("station", options.station);
@@ -96,7 +105,8 @@ AttachedDisk make_record(const AttachOptions& options, const std::set<unsigned>&
                  : !in_uri.empty()        ? in_uri
                                           : host_name();
   require_valid_name("station", disk.station);
-  disk.uri = with_tls(options.uri, complete(options.tls, disk.station));
+  disk.uri = is_file ? file_to_attach(options)
+                     : with_tls(options.uri, complete(options.tls, disk.station));
   disk.read_only = options.read_only;
   disk.connections = options.connections;
   disk.patience = options.patience;
@@ -110,7 +120,7 @@ AttachedDisk make_record(const AttachOptions& options, const std::set<unsigned>&
     disk.name = disk_name(options.socket);
   }
   disk.store = disk.keeps_files ? std::filesystem::absolute(options.folder) /
-                                      store_name(options.uri, disk.station)
+                                      store_name(is_file ? disk.uri : options.uri, disk.station)
                                 : disk.folder() / "store";
   return disk;
 }

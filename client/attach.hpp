@@ -12,7 +12,7 @@
 namespace plydisk {
 
 struct AttachOptions {
-  std::string uri;
+  std::string uri;                 // of a server's export; or a file or block device here
   std::optional<unsigned> device;  // none: the first free one
   std::string socket;              // serve on this Unix socket, without a device
   std::string station;             // empty: the host's name

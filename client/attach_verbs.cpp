@@ -68,12 +68,16 @@ void add_attach(CLI::App& app, Command& command) {
   auto options = std::make_shared<AttachOptions>();
   auto device = std::make_shared<std::string>();
   CLI::App* verb = add_verb(
-      app, "attach", "Make a disk of this station from a server's export",
+      app, "attach", "Make a disk of this station from a server's export, or from a file",
       "  plydisk attach nbd://server/debian\n"
       "  plydisk attach nbd://server/debian /dev/nbd3 --writes client-ram:2G,client-volatile \\\n"
       "      --dir /var/cache/plydisk\n"
-      "  plydisk attach nbd://server/debian --socket /run/debian.sock      (no kernel device)");
-  verb->add_option("URI", options->uri, "nbd://, nbds://, nbd+unix:// or nbds+unix://")->required();
+      "  plydisk attach nbd://server/debian --socket /run/debian.sock      (no kernel device)\n"
+      "  plydisk attach /media/rescue.img                        (writes to memory, not to it)");
+  verb->add_option("URI|PATH", options->uri,
+                   "nbd://, nbds://, nbd+unix:// or nbds+unix://; or a raw file or block device of "
+                   "this machine")
+      ->required();
   verb->add_option("DEVICE", *device, "/dev/nbdX; else the first that is free");
   verb->add_option("--socket", options->socket,
                    "Serve the disk on this Unix socket, without a device")

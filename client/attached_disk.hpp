@@ -27,8 +27,9 @@ struct AttachedDisk {
   std::string name;
   std::optional<unsigned> device;  // of /dev/nbdX; none: the socket alone
   std::filesystem::path socket;    // where the engine listens
-  std::string uri;                 // the server's export, as the user said it
-  std::string image;               // its name in the station's store, and at a plydisk server
+  // The server's export, as the user said it; or the path of a file or block device here.
+  std::string uri;
+  std::string image;  // its name in the station's store, and at a plydisk server
   // Of a plydisk server: what the export is asked for with, and where its control connection is.
   std::string token, control;
   std::string uuid;  // of a plydisk server's image

@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "control/protocol.hpp"
 #include "control/store_caller.hpp"
+#include "interruption.hpp"
 #include "output.hpp"
 
 namespace plydisk {
@@ -33,16 +34,21 @@ nlohmann::json null_if_empty(const std::string& text) {
 
 std::filesystem::path Command::store_directory() const { return absolute_path(store); }
 
-json Command::call(const std::string& method, const json& params) const {
+json Command::call(const std::string& method, const json& params,
+                   const Interruption* interruption) const {
   ProgressBar bar;
   StoreCaller::Options options;
   if (is_attached)
     options.server_only =
         "the process that serves this disk does not answer, and nothing was changed; it is started "
         "anew if need be: try again";
+  if (interruption != nullptr)
+    options.is_pointless = [interruption] { return interruption->has_come(); };
   return StoreCaller(store_directory(), options)
-      .call(method, params,
-            [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); });
+      .call(method, params, [&](std::uint64_t done, std::uint64_t total) {
+        if (interruption != nullptr) interruption->check();
+        bar.show(done, total);
+      });
 }
 
 int Command::show(const json& result, const std::function<void(const json&)>& print) const {

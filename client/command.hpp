@@ -11,6 +11,8 @@
 
 namespace plydisk {
 
+class Interruption;
+
 // A wrong command line that the parser could not know for wrong; exit code 2.
 class UsageError : public std::runtime_error {
  public:
@@ -28,7 +30,9 @@ struct Command {
   std::filesystem::path store_directory() const;
   // Calls the server of the store, or does the same in this process if there is none. Shows a
   // progress bar for work that takes long.
-  nlohmann::json call(const std::string& method, const nlohmann::json& params) const;
+  // `interruption`: what ends the work, with an Error; null: what ends the process.
+  nlohmann::json call(const std::string& method, const nlohmann::json& params,
+                      const Interruption* interruption = nullptr) const;
   // Prints the result as JSON if that is wanted, else with `print`. Returns 0.
   int show(const nlohmann::json& result,
            const std::function<void(const nlohmann::json&)>& print) const;
@@ -51,6 +55,13 @@ CLI::App* add_verb(CLI::App& parent, const std::string& name, const std::string&
                    const std::string& examples);
 
 void add_image_verbs(CLI::App& app, Command& command);
+// One of them, with a file of its own.
+void add_image_create(CLI::App& group, Command& command);
+inline constexpr const char* image_writes_help =
+    "Where the writes of its stations go that have no destination of their own";
+void add_version_verbs(CLI::App& app, Command& command);
+// gc and check.
+void add_upkeep_verbs(CLI::App& app, Command& command);
 void add_station_verbs(CLI::App& app, Command& command);
 void add_session_verbs(CLI::App& app, Command& command);
 void add_layer_verbs(CLI::App& app, Command& command);
@@ -58,6 +69,15 @@ void add_layer_verbs(CLI::App& app, Command& command);
 void add_store_verbs(CLI::App& app, Command& command);
 // attach and detach.
 void add_attach_verbs(CLI::App& app, Command& command);
+
+// boot
+void add_boot_verb(CLI::App& app, Command& command);
+
+// capture
+void add_capture_verb(CLI::App& app, Command& command);
+
+// netboot
+void add_netboot_verb(CLI::App& app, Command& command);
 
 // Attached disks, for status: one that a user names, or all.
 int show_disk(const Command& command, const std::string& name);

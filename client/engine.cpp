@@ -26,16 +26,6 @@ UniqueFd open_process(int pid) {
   return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
 }
 
-// Beside this program as it is built, or the one that is installed.
-std::string plugin_path() {
-  const char* const named = std::getenv("PLYDISK_PLUGIN");
-  if (named != nullptr && *named != '\0') return named;
-  std::error_code error;
-  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
-  const auto built = self.parent_path().parent_path() / "plugin" / "nbdkit-plydisk-plugin.so";
-  return !error && std::filesystem::exists(built) ? built.string() : "plydisk";
-}
-
 // A command line is seen by all users, this file by root alone. Returns its path.
 std::string hidden(const AttachedDisk& disk, const char* name, const std::string& text) {
   const auto path = disk.folder() / name;
@@ -45,12 +35,15 @@ std::string hidden(const AttachedDisk& disk, const char* name, const std::string
 }
 
 std::vector<std::string> command_line(const AttachedDisk& disk) {
-  std::vector<std::string> words{"nbdkit", "--foreground", "--unix", disk.socket.string()};
+  // As this command was called: what begins with "@" is not ended by systemd at shutdown.
+  const bool stays = *program_invocation_name == '@';
+  std::vector<std::string> words{stays ? "@nbdkit" : "nbdkit", "--foreground", "--unix",
+                                 disk.socket.string()};
   if (disk.read_only) words.push_back("--readonly");
-  words.insert(words.end(),
-               {plugin_path(), "store=" + disk.store.string(), "memory=" + disk.memory().string(),
-                std::string("files=") + (disk.keeps_files ? "yes" : "no"),
-                "connections=" + std::to_string(disk.connections)});
+  words.insert(words.end(), {plugin_path("plydisk"), "store=" + disk.store.string(),
+                             "memory=" + disk.memory().string(),
+                             std::string("files=") + (disk.keeps_files ? "yes" : "no"),
+                             "connections=" + std::to_string(disk.connections)});
   if (!disk.control.empty())
     words.insert(words.end(), {"session=+" + hidden(disk, "session", disk.token),
                                "control=+" + hidden(disk, "control", disk.control)});
@@ -92,6 +85,18 @@ void become_engine(int log) {
 }
 
 }  // namespace
+
+// PLYDISK_PLUGIN names the main one, and the others lie beside it.
+std::string plugin_path(const std::string& name) {
+  const std::string file = "nbdkit-" + name + "-plugin.so";
+  const char* const named = std::getenv("PLYDISK_PLUGIN");
+  if (named != nullptr && *named != '\0')
+    return name == "plydisk" ? named : std::filesystem::path(named).replace_filename(file).string();
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  const auto built = self.parent_path().parent_path() / "plugin" / file;
+  return !error && std::filesystem::exists(built) ? built.string() : name;
+}
 
 bool Engine::adopt() {
   process_.reset();

@@ -17,6 +17,10 @@
 
 namespace plydisk {
 
+// Of one of nbdkit's plugins that are plydisk's: the path of the one that was built with this
+// program, or the name of the installed one.
+std::string plugin_path(const std::string& name);
+
 class Engine {
  public:
   // Nothing is started yet.

@@ -1,9 +1,10 @@
 #include <iostream>
 #include <memory>
 
-#include "backing/nbd_backing.hpp"
 #include "base/error.hpp"
 #include "command.hpp"
+#include "image_disc.hpp"
+#include "image_export.hpp"
 #include "output.hpp"
 
 namespace plydisk {
@@ -48,61 +49,62 @@ void print_image(const json& image) {
   std::cout << versions.text();
 }
 
-struct CreateOptions {
-  std::string name, size, from, description, writes;
-  bool link = false;
-};
-
-constexpr const char* writes_help =
-    "Where the writes of its stations go that have no destination of their own";
-
-json create_params(const CreateOptions& options) {
-  json params{{"name", options.name}};
-  if (!options.size.empty()) {
-    try {
-      params["size"] = parse_disk_size(options.size);
-    } catch (const Error& error) {
-      throw UsageError(error.what());
-    }
-  }
-  if (!options.from.empty())
-    params["from"] = is_nbd_uri(options.from) ? options.from : absolute_path(options.from);
-  if (options.link) params["link"] = true;
-  if (!options.description.empty()) params["description"] = options.description;
-  if (!options.writes.empty()) params["writes"] = options.writes;
-  return params;
+void print_export(const json& done) {
+  std::cout << "exported "
+            << (done["session"].is_null()
+                    ? printable(done["image"]) + ":" + printable(done["version"])
+                    : "the session " + printable(done["session"]))
+            << " to " << printable(done["out"]) << ", " << size_text(done["size"]) << ", "
+            << printable(done["format"]) << "\n";
 }
 
-void add_create(CLI::App& group, Command& command) {
-  auto options = std::make_shared<CreateOptions>();
+void add_export(CLI::App& group, Command& command) {
+  auto options = std::make_shared<ExportOptions>();
   CLI::App* verb =
-      add_verb(group, "create", "Make an image: an empty disk, or a copy of a file or block device",
-               "  plydisk image create scratch --size 10G\n"
-               "  plydisk image create debian --from /tmp/debian.img --description \"Debian 12\"\n"
-               "  plydisk image create rescue --from /dev/sr0 --link\n"
-               "  plydisk image create far --from nbd://server/disk --link");
-  verb->add_option("NAME", options->name, "The name of the image")->required();
-  CLI::Option_group* source =
-      verb->add_option_group("source", "Where its contents come from: exactly one of");
-  source->add_option("--size", options->size, "An empty disk of this size, such as 10G or 512M")
-      ->type_name("SIZE");
-  CLI::Option* from =
-      source
-          ->add_option("--from", options->from, "A copy of this raw file, block device or NBD URI")
-          ->type_name("PATH|URI");
-  source->require_option(1);
-  verb->add_flag("--link", options->link, "Serve --from where it lies instead of copying it")
-      ->needs(from);
-  verb->add_option("--description", options->description, "What the image is for")
-      ->type_name("TEXT");
-  verb->add_option("--writes", options->writes, writes_help)->type_name("DEST");
+      add_verb(group, "export", "Copy a version's or a session's disk out of the store",
+               "  plydisk image export debian /srv/debian.img\n"
+               "  plydisk image export debian:3 debian.vmdk\n"
+               "  plydisk image export pc07 /dev/sdb --force\n"
+               "  plydisk image export debian - | zstd > debian.img.zst");
+  verb->add_option("WHAT", options->what,
+                   "IMAGE for its published version, IMAGE:VERSION, or a session: its id, its "
+                   "station, or IMAGE@STATION")
+      ->required();
+  verb->add_option("OUT", options->out, "A file, a block device, or - for standard output")
+      ->required();
+  verb->add_option("--format", options->format,
+                   "raw, qcow2, vmdk, vhd, vhdx or vdi; else as OUT's name says")
+      ->type_name("FORMAT");
+  verb->add_flag("--force", options->force, "Replace the file, or overwrite the device");
   verb->callback([&command, options] {
     command.run = [&command, options] {
-      return command.show(command.call("image.create", create_params(*options)),
-                          [](const json& image) {
-                            std::cout << "made the image " << printable(image["name"]) << ", "
-                                      << size_text(image["size"]) << "\n";
-                          });
+      const json done = export_disk(command, *options);
+      // What is printed would end up in the disk.
+      return options->out == "-" ? 0 : command.show(done, print_export);
+    };
+  });
+}
+
+void add_disc(CLI::App& group, Command& command) {
+  auto options = std::make_shared<DiscOptions>();
+  CLI::App* verb = add_verb(
+      group, "disc", "Write a bootable disc of a version: no server is needed, writes go to memory",
+      "  plydisk image disc debian rescue.iso\n"
+      "  plydisk image disc debian:3 rescue.iso --force\n\n"
+      "FILE is for a burner, or to be copied to a whole stick with dd, as it is.");
+  verb->add_option("IMAGE[:VERSION]", options->what, "The version; else the published one")
+      ->required();
+  verb->add_option("FILE", options->out, "The disc: an ISO 9660 file")->required();
+  verb->add_flag("--force", options->force, "Replace the file");
+  verb->callback([&command, options] {
+    command.run = [&command, options] {
+      return command.show(make_disc(command, *options), [](const json& disc) {
+        if (!disc["remark"].is_null())
+          std::cerr << "plydisk: the disk " << printable(disc["remark"]) << "\n";
+        std::cout << "wrote " << printable(disc["image"]) << ":" << printable(disc["version"])
+                  << " to " << printable(disc["out"]) << ", " << size_text(disc["size"])
+                  << "; the disc is called " << printable(disc["label"]) << "\n";
+      });
     };
   });
 }
@@ -119,7 +121,7 @@ void add_image_set(CLI::App& group, Command& command) {
                "  plydisk image set debian --writes server-persistent\n"
                "  plydisk image set debian writes= description=\"Room 4\"      (clears the first)");
   verb->add_option("NAME", options->name, "The name of the image")->required();
-  CLI::Option* writes = verb->add_option("--writes", options->writes, writes_help);
+  CLI::Option* writes = verb->add_option("--writes", options->writes, image_writes_help);
   writes->type_name("DEST");
   CLI::Option* description =
       verb->add_option("--description", options->description, "What the image is for");
@@ -158,7 +160,7 @@ void add_by_name(CLI::App& group, Command& command, const std::string& verb_name
 
 void add_image_verbs(CLI::App& app, Command& command) {
   CLI::App* group = add_group(app, "image", "Images: the disks that stations share");
-  add_create(*group, command);
+  add_image_create(*group, command);
   CLI::App* list = add_verb(*group, "list", "List all images",
                             "  plydisk image list\n"
                             "  plydisk image list --json | jq -r '.[].name'");
@@ -167,6 +169,8 @@ void add_image_verbs(CLI::App& app, Command& command) {
       return command.show(command.call("image.list", json::object()), print_images);
     };
   });
+  add_export(*group, command);
+  add_disc(*group, command);
   add_by_name(*group, command, "show", "Show an image and its versions",
               "  plydisk image show debian", print_image);
   add_image_set(*group, command);

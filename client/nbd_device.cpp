@@ -8,11 +8,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
-#include <map>
 
 #include "base/error.hpp"
 #include "base/file.hpp"
-#include "system_file.hpp"
+#include "base/system_file.hpp"
 
 namespace plydisk {
 
@@ -78,29 +77,17 @@ std::uint64_t NbdDevice::size_bytes() const {
 
 bool NbdDevice::is_read_only() const { return read_number(directory() / "ro") != 0; }
 
-std::vector<NbdDevice::Part> NbdDevice::parts() const {
-  const fs::path disk = directory();
-  const auto number = read_if_there(disk / "dev");
-  if (!number)
+std::vector<DevicePart> NbdDevice::parts() const {
+  std::vector<DevicePart> parts = device_parts(directory());
+  if (parts.empty())
     throw Error(ENODEV, "the kernel has no " + path() +
                             ": load its driver with \"modprobe nbd\", or take a smaller number");
-  std::map<unsigned long, Part> partitions;
-  std::error_code failed;
-  for (fs::directory_iterator it(disk, failed), end; !failed && it != end; it.increment(failed)) {
-    const auto place = read_if_there(it->path() / "partition");
-    const auto part_number = read_if_there(it->path() / "dev");
-    if (place && part_number)
-      partitions[std::strtoul(place->c_str(), nullptr, 10)] = {it->path().filename().string(),
-                                                               *part_number, it->path()};
-  }
-  std::vector<Part> parts{{name(), *number, disk}};
-  for (auto& entry : partitions) parts.push_back(std::move(entry.second));
   return parts;
 }
 
 std::vector<std::string> NbdDevice::partitions() const {
   std::vector<std::string> paths;
-  for (const Part& part : parts()) paths.push_back((roots_.dev / part.name).string());
+  for (const DevicePart& part : parts()) paths.push_back((roots_.dev / part.name).string());
   paths.erase(paths.begin());
   return paths;
 }

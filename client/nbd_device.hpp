@@ -9,15 +9,12 @@
 #include <string_view>
 #include <vector>
 
+#include "base/device_uses.hpp"
+
 namespace plydisk {
 
 // "/dev/nbd3" or "nbd3" to 3. Throws Error(EINVAL) for all else, partitions too.
 unsigned parse_nbd_index(std::string_view text);
-
-// Where a system's files are; a test has its own.
-struct SystemRoots {
-  std::filesystem::path proc = "/proc", sys = "/sys", dev = "/dev";
-};
 
 // Thread safety: all functions from any thread. But set_queue_limits, scan_partitions and flush
 // wait for the disk's server, for as long as it is away: they are not for the thread that
@@ -69,13 +66,8 @@ class NbdDevice {
   void flush() const;
 
  private:
-  struct Part {
-    std::string name;    // "nbd3p1"
-    std::string number;  // "43:97"
-    std::filesystem::path directory;
-  };
   // The disk itself first.
-  std::vector<Part> parts() const;
+  std::vector<DevicePart> parts() const;
   std::filesystem::path directory() const { return roots_.sys / "block" / name(); }
 
   unsigned index_;

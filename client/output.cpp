@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <cstdio>
+#include <utility>
 
 #include "base/error.hpp"
 #include "store/names.hpp"
@@ -142,9 +143,26 @@ std::string Table::text() const {
   return text;
 }
 
-std::string format_progress(std::uint64_t done, std::uint64_t total, double seconds) {
+void Rate::add(std::uint64_t done, double seconds) {
+  constexpr double window = 10, between = 0.1;  // seconds
+  if (!samples_.empty() && done < samples_.back().done) samples_.clear();
+  while (samples_.size() > 2 && samples_[1].seconds < seconds - window) samples_.pop_front();
+  // The newest sample is always the last one.
+  if (samples_.size() > 1 &&
+      samples_.back().seconds - samples_[samples_.size() - 2].seconds < between)
+    samples_.pop_back();
+  samples_.push_back({done, seconds});
+}
+
+double Rate::value() const {
+  if (samples_.size() < 2) return 0;
+  const double seconds = samples_.back().seconds - samples_.front().seconds;
+  return seconds > 0 ? static_cast<double>(samples_.back().done - samples_.front().done) / seconds
+                     : 0;
+}
+
+std::string format_progress(std::uint64_t done, std::uint64_t total, double rate) {
   constexpr unsigned bar_width = 20;
-  const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0;
   const std::string rate_text = format_size(static_cast<std::uint64_t>(rate)) + "/s";
   if (total == 0) return format_size(done) + ", " + rate_text;
   const double part = std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
@@ -163,8 +181,21 @@ std::string format_progress(std::uint64_t done, std::uint64_t total, double seco
 
 ProgressBar::ProgressBar() : visible_(::isatty(STDERR_FILENO) == 1), began_(Clock::now()) {}
 
-ProgressBar::~ProgressBar() {
-  if (drawn_) std::fputs("\r\033[K", stderr);
+ProgressBar::~ProgressBar() { wipe(); }
+
+void ProgressBar::wipe() {
+  if (std::exchange(drawn_, false)) std::fputs("\r\033[K", stderr);
+}
+
+void ProgressBar::begin(const std::string& part) {
+  wipe();
+  part_ = part;
+  rate_ = {};
+  last_ = {};
+  if (!visible_) return;
+  std::fprintf(stderr, "%s …", part_.c_str());
+  std::fflush(stderr);
+  drawn_ = true;
 }
 
 void ProgressBar::show(std::uint64_t done, std::uint64_t total) {
@@ -173,8 +204,9 @@ void ProgressBar::show(std::uint64_t done, std::uint64_t total) {
   if (!visible_ || now - last_ < between_draws) return;
   last_ = now;
   drawn_ = true;
-  const std::chrono::duration<double> elapsed = now - began_;
-  std::fprintf(stderr, "\r%s\033[K", format_progress(done, total, elapsed.count()).c_str());
+  rate_.add(done, std::chrono::duration<double>(now - began_).count());
+  std::fprintf(stderr, "\r%s%s\033[K", part_.empty() ? "" : (part_ + ": ").c_str(),
+               format_progress(done, total, rate_.value()).c_str());
   std::fflush(stderr);
 }
 

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -46,8 +47,25 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
+// How fast work goes: over the last seconds, so that it is right after a pause too, and for work
+// that begins somewhere in the middle. Thread safety: one thread.
+class Rate {
+ public:
+  void add(std::uint64_t done, double seconds);
+  // Bytes a second; 0 if that is not known yet.
+  double value() const;
+
+ private:
+  struct Sample {
+    std::uint64_t done;  // bytes
+    double seconds;
+  };
+  std::deque<Sample> samples_;
+};
+
 // One line such as " 45% [#########           ] 4.5G of 10G, 210M/s, 0:27 left".
-std::string format_progress(std::uint64_t done, std::uint64_t total, double seconds);
+// `rate` is bytes a second.
+std::string format_progress(std::uint64_t done, std::uint64_t total, double rate);
 
 // Draws on standard error while work is under way, if that is a terminal; wiped when it ends.
 // Thread safety: one thread.
@@ -57,13 +75,19 @@ class ProgressBar {
   ~ProgressBar();
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
+  // Another part of the work begins, which stands before the bar; "" as long as there is only one.
+  void begin(const std::string& part);
   void show(std::uint64_t done, std::uint64_t total);
+  // For other output.
+  void wipe();
 
  private:
   using Clock = std::chrono::steady_clock;
   bool visible_;
   bool drawn_ = false;
   Clock::time_point began_, last_;
+  std::string part_;
+  Rate rate_;
 };
 
 }  // namespace plydisk

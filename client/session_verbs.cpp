@@ -28,7 +28,8 @@ void print_sessions(const json& sessions) {
                {"STARTED (UTC)"}});
   for (const json& session : sessions)
     table.add({printable(session["id"]), printable(session["station"]),
-               printable(session["image"]) + ":" + printable(session["version"]),
+               printable(session["image"]) + ":" + printable(session["version"]) +
+                   (session["stale"].get<bool>() ? " (stale)" : ""),
                printable(session["writes"]), printable(session["persistence"]),
                printable(session["state"]), printable(session["peer"]),
                std::to_string(session["layers"].size()), format_time(session["started"])});
@@ -40,6 +41,9 @@ void print_session(const json& session) {
   for (const char* field : {"id", "station", "image", "version", "state", "writes", "persistence",
                             "peer", "connections"})
     fields.add({field, printable(session[field])});
+  if (session["stale"].get<bool>())
+    fields.add({"stale", "it keeps writes on version " + printable(session["version"]) +
+                             ", and others get version " + printable(session["next_version"])});
   fields.add({"started", format_time(session["started"])});
   fields.add({"ended", format_time(session["ended"])});
   const json& stats = session["stats"];

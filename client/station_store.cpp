@@ -59,6 +59,23 @@ void reuse_store(Store& store, const ImageRecord& known, const AttachedDisk& dis
   });
 }
 
+// Layers over a file are good as long as that is as it was.
+void reuse_store_of_file(Store& store, const AttachedDisk& disk, const Origin& origin,
+                         bool discard) {
+  const ImageStatus known = store.image(disk.image);
+  if (known.record.backing == origin.uri && known.state == "ok") return;
+  if (const auto session = store.catalogue().session_of(disk.station, disk.image)) {
+    if (!discard)
+      throw Error(EUCLEAN, "the persistent layers in " + disk.store.string() + " lie on " +
+                               known.record.backing +
+                               " as it was; put that back, or drop the layers with --discard");
+    store.end_session(session->id, true);
+  }
+  store.catalogue().change_image(disk.image,
+                                 [&](ImageRecord& image) { image.backing = origin.uri; });
+  store.accept_image(disk.image);
+}
+
 // What the server keeps may lie on layers here, in turn.
 void require_none_is_missing(const AttachedDisk& disk, const Origin& origin) {
   if (!origin.on_station) return;
@@ -91,6 +108,12 @@ void require_fitting_layers(Store& store, const AttachedDisk& disk, const Origin
 
 Origin greet_server(AttachedDisk& disk, const AttachOptions& options) {
   Origin origin{disk.uri, "", options.writes.empty() ? "client-ram" : options.writes};
+  if (!is_nbd_uri(disk.uri)) {
+    const std::string stem = std::filesystem::path(disk.uri).stem();
+    disk.image = is_valid_name(stem) ? stem : "disk";
+    disk.writes = with_memory_limit(origin.plan);
+    return origin;
+  }
   const std::string name = export_of(options.uri);
   const std::string image = name.substr(0, name.find_first_of(":@"));
   disk.image = is_valid_name(image) ? image : "disk";
@@ -133,7 +156,9 @@ void prepare_store(const AttachedDisk& disk, const Origin& origin, const AttachO
   if (const auto session = catalogue.session_of(disk.station, disk.image);
       session && session->ended == 0)
     store->end_session(session->id, false);
-  if (const auto known = catalogue.find_image(disk.image)) {
+  if (const auto known = catalogue.find_image(disk.image); known && !is_nbd_uri(origin.uri)) {
+    reuse_store_of_file(*store, disk, origin, given.discard);
+  } else if (known) {
     const std::uint64_t size = open_nbd_backing(origin.uri, options.nbd)->size();
     reuse_store(*store, *known, disk, origin, given, size);
     require_fitting_layers(*store, disk, origin, given.discard);

@@ -11,7 +11,7 @@ namespace plydisk {
 
 // What lies at the bottom of the disk.
 struct Origin {
-  std::string uri;
+  std::string uri;   // or a path, as the record has it
   std::string uuid;  // of a plydisk server's image
   std::string plan;
   Foundation foundation{};
@@ -19,7 +19,7 @@ struct Origin {
 };
 
 // Asks the server what it has for this station, and writes that into the disk's record. Throws
-// Error with its refusal.
+// Error with its refusal. For a file there is nobody to ask.
 Origin greet_server(AttachedDisk& disk, const AttachOptions& options);
 // Makes the station's store, or finds it in order: EUCLEAN for layers that do not fit the server's.
 void prepare_store(const AttachedDisk& disk, const Origin& origin, const AttachOptions& given);

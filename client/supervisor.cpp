@@ -316,27 +316,42 @@ void Supervisor::tear_down(bool force) {
   remove_disk_folder(disk_);
 }
 
-// What is volatile goes, what is persistent waits for the next time.
-void Supervisor::end_session(bool force) {
-  try {
-    // One that has just been started does not listen yet.
-    for (auto waited = between_tries * 0; !force && engine_.is_running() && waited < engine_limit;
-         waited += between_tries) {
-      if (auto client = ControlClient::connect(disk_.store)) {
-        client->call("session.end", {{"session", disk_.session()}});
-        return;
-      }
-      std::this_thread::sleep_for(between_tries);
+// By its engine, which tells the server. False if there is none that answers.
+bool Supervisor::engine_ends_session() {
+  // One that has just been started does not listen yet.
+  for (auto waited = between_tries * 0; engine_.is_running() && waited < engine_limit;
+       waited += between_tries) {
+    if (auto client = ControlClient::connect(disk_.store)) {
+      attempt_to_end([&] { client->call("session.end", {{"session", disk_.session()}}); });
+      return client->is_in_order();
     }
-    engine_.stop(std::chrono::milliseconds(0));
-    Store::open(disk_.store, {.memory = disk_.memory(), .keeps_files = disk_.keeps_files})
-        ->end_session(disk_.session(), false);
-    // As an engine does.
-    if (!force && !disk_.control.empty()) ServerLink(disk_.control).end_session();
+    std::this_thread::sleep_for(between_tries);
+  }
+  return false;
+}
+
+void Supervisor::attempt_to_end(const std::function<void()>& end) const {
+  try {
+    end();
   } catch (const Error& error) {
     // One that wrote nothing is not known.
     if (error.code() != ENOENT) log(std::string("the session was not ended: ") + error.what());
   }
+}
+
+// What is volatile goes, what is persistent waits for the next time.
+void Supervisor::end_session(bool force) {
+  bool is_ended = false;
+  attempt_to_end([&] { is_ended = !force && engine_ends_session(); });
+  if (is_ended) return;
+  attempt_to_end([this] {
+    engine_.stop(std::chrono::milliseconds(0));
+    Store::open(disk_.store, {.memory = disk_.memory(), .keeps_files = disk_.keeps_files})
+        ->end_session(disk_.session(), false);
+  });
+  // As an engine does, whether the station's store knows the session or not.
+  if (!force && !disk_.control.empty())
+    attempt_to_end([this] { ServerLink(disk_.control).end_session(); });
 }
 
 }  // namespace plydisk

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -44,6 +45,8 @@ class Supervisor {
   void handle_signal();
   void try_to_detach(bool force);
   void tear_down(bool force);
+  bool engine_ends_session();
+  void attempt_to_end(const std::function<void()>& end) const;
   void end_session(bool force);
   int timeout_ms() const;
   void log(const std::string& sentence) const;

@@ -9,12 +9,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "base/error.hpp"
 #include "base/thread.hpp"
+#include "sockets.hpp"
 
 namespace plydisk {
 
@@ -30,12 +30,6 @@ void on_signal(int signal) {
   static_cast<void>(!::write(wake, &one, sizeof one));
   before[static_cast<std::size_t>(signal)].sa_handler(signal);
   errno = saved;
-}
-
-int option_of(int fd, int option) {
-  int value = 0;
-  socklen_t length = sizeof value;
-  return ::getsockopt(fd, SOL_SOCKET, option, &value, &length) == 0 ? value : -1;
 }
 
 // What tells whose listener a socket belongs to: the port, or the path. Empty: neither.
@@ -56,17 +50,14 @@ std::string local_end(int fd) {
 std::vector<int> accepted_connections(const std::filesystem::path& control) {
   std::vector<std::pair<int, std::string>> connections;
   std::vector<std::string> listeners;
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", ignored)) {
-    const int fd = std::atoi(entry.path().filename().c_str());
-    if (option_of(fd, SO_TYPE) != SOCK_STREAM) continue;
+  for_each_stream_socket([&](int fd) {
     const std::string end = local_end(fd);
-    if (end.empty() || end == control) continue;
-    if (option_of(fd, SO_ACCEPTCONN) == 1)
+    if (end.empty() || end == control) return;
+    if (socket_option(fd, SO_ACCEPTCONN) == 1)
       listeners.push_back(end);
     else
       connections.emplace_back(fd, end);
-  }
+  });
   std::vector<int> accepted;
   for (const auto& [fd, end] : connections)
     if (std::find(listeners.begin(), listeners.end(), end) != listeners.end())

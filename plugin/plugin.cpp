@@ -4,8 +4,6 @@
 // errors where they are seen, and closes it; `after_fork` opens it for good, since threads, locks
 // and SQLite handles do not outlive the fork; `cleanup` brings all to disk. Connections may still
 // be there then, with their threads, so what they use is stopped and never destroyed.
-//
-// No exception may cross into nbdkit: every callback that can throw runs inside guarded().
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -22,13 +20,16 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "control/reserved_export.hpp"
 #include "control/server.hpp"
 #include "control/server_link.hpp"
 #include "control/service.hpp"
-#include "control/station_channel.hpp"
-#include "control/station_protocol.hpp"
+#include "control/station_duties.hpp"
+#include "control/station_hub.hpp"
+#include "guard.hpp"
 #include "orderly_end.hpp"
 #include "peer.hpp"
+#include "sockets.hpp"
 #include "store/scratch_disk.hpp"
 #include "store/store.hpp"
 
@@ -51,6 +52,7 @@ struct Server {
   std::shared_ptr<ServerLink> link;  // of a station, to its server
   std::unique_ptr<Store> store;
   std::unique_ptr<ControlService> service;
+  std::unique_ptr<StationDuties> duties;  // of a station
   std::unique_ptr<ControlServer> control;
   std::unique_ptr<ScratchDisk> scratch;
 };
@@ -59,47 +61,11 @@ OrderlyEnd* orderly_end = nullptr;
 
 struct Handle {
   std::unique_ptr<Store::Connection> connection;  // null without a store
-  std::unique_ptr<StationChannel> channel;        // instead of a disk
+  std::unique_ptr<ReservedExport> reserved;       // instead of a disk
   bool read_only = false;
   Disk& disk() const { return connection ? connection->disk() : server->scratch->disk(); }
   const Gate* gate() const { return connection ? connection->gate() : nullptr; }
 };
-
-// The errors that the NBD protocol knows; all others are I/O errors to the client.
-int wire_error(int code) {
-  if (is_disk_full(code)) return ENOSPC;
-  switch (code) {
-    case EPERM:
-    case EROFS:
-    case EIO:
-    case ENOMEM:
-    case ESHUTDOWN:
-    case EINVAL:
-    case EOPNOTSUPP:
-      return code;
-    case EACCES:
-      return EPERM;
-    default:
-      return EIO;
-  }
-}
-
-template <typename Result, typename Fn>
-Result guarded(Result failure, Fn&& fn) noexcept {
-  try {
-    return fn();
-  } catch (const Error& error) {
-    nbdkit_error("%s", error.what());
-    nbdkit_set_error(wire_error(error.code()));
-  } catch (const std::bad_alloc&) {
-    nbdkit_error("out of memory");
-    nbdkit_set_error(ENOMEM);
-  } catch (const std::exception& error) {
-    nbdkit_error("%s", error.what());
-    nbdkit_set_error(EIO);
-  }
-  return failure;
-}
 
 Handle& handle_of(void* handle) { return *static_cast<Handle*>(handle); }
 
@@ -181,20 +147,6 @@ int config_complete() {
   });
 }
 
-// What the server of this station asks of it: see station_protocol.hpp.
-nlohmann::json follow_server(ControlService& service, const std::string& method,
-                             nlohmann::json params) {
-  if (method == "ended") {
-    service.store().look_for_servers();
-    return nlohmann::json::object();
-  }
-  if (method != "redirect") throw Error(ENOSYS, "the station has no method " + quote(method));
-  const auto stations = service.store().catalogue().stations();
-  if (stations.empty()) throw Error(ENOENT, "the station has no disk");
-  params["session"] = stations.front().name;
-  return service.call("redirect", params);
-}
-
 void log(const std::string& sentence) { nbdkit_error("%s", sentence.c_str()); }
 
 // nbdkit waits for its clients' threads before it says that it is to end.
@@ -238,11 +190,13 @@ std::unique_ptr<Server> open_server(bool serve) {
   const bool is_station = opened->store->catalogue().role() == StoreRole::station;
   opened->service = std::make_unique<ControlService>(*opened->store, ControlService::Role::server,
                                                      is_station ? nullptr : &opened->stations);
-  if (opened->link)
+  if (opened->link) {
+    opened->duties = std::make_unique<StationDuties>(*opened->service, *opened->link, log);
     opened->link->listen(
-        [service = opened->service.get()](const std::string& method, const nlohmann::json& params) {
-          return follow_server(*service, method, params);
+        [duties = opened->duties.get()](const std::string& method, const nlohmann::json& params) {
+          return duties->carry_out(method, params);
         });
+  }
   opened->control = std::make_unique<ControlServer>(*opened->service);
   return opened;
 }
@@ -278,6 +232,7 @@ void become_station() {
 int after_fork() {
   return guarded(-1, [] {
     raise_open_files_limit();
+    probe_idle_clients();
     server = open_server(true).release();
     if (server->store && server->store->catalogue().role() == StoreRole::station)
       become_station();
@@ -295,6 +250,7 @@ void cleanup() {
     if (server == nullptr) return 0;
     server->stations.stop();
     if (server->link) server->link->stop();
+    if (server->duties) server->duties->stop();
     if (server->control) server->control->stop();
     if (server->store) server->store->stop();
     if (server->scratch) server->scratch->stop();
@@ -317,11 +273,10 @@ void* open(int read_only) {
   return guarded(static_cast<void*>(nullptr), [&]() -> void* {
     auto handle = std::make_unique<Handle>();
     handle->read_only = read_only != 0;
-    if (server->store && StationChannel::is_meant(nbdkit_export_name())) {
-      handle->channel = std::make_unique<StationChannel>(*server->store, server->stations,
-                                                         nbdkit_export_name(), current_peer(), log);
-      return handle.release();
-    }
+    if (server->store)
+      handle->reserved = open_reserved_export(*server->store, server->stations,
+                                              nbdkit_export_name(), current_peer(), log);
+    if (handle->reserved) return handle.release();
     if (server->store) {
       const ExportName name = parse_export_name(nbdkit_export_name());
       handle->connection = server->store->connect(name, current_peer(), handle->read_only);
@@ -335,7 +290,7 @@ void close(void* handle) { delete &handle_of(handle); }
 const char* export_description(void* handle) {
   return guarded(static_cast<const char*>(nullptr), [&]() -> const char* {
     if (!server->store) return nbdkit_strdup_intern(configuration.image.c_str());
-    if (handle_of(handle).channel) return nullptr;
+    if (handle_of(handle).reserved) return nullptr;
     const auto image = server->store->catalogue().find_image(handle_of(handle).connection->image());
     if (!image || image->description.empty()) return nullptr;
     return nbdkit_strdup_intern(image->description.c_str());
@@ -344,7 +299,7 @@ const char* export_description(void* handle) {
 
 int64_t get_size(void* handle) {
   const Handle& it = handle_of(handle);
-  return static_cast<int64_t>(it.channel ? station_protocol::size : it.disk().size());
+  return static_cast<int64_t>(it.reserved ? it.reserved->size() : it.disk().size());
 }
 
 int block_size(void*, uint32_t* minimum, uint32_t* preferred, uint32_t* maximum) {
@@ -355,8 +310,8 @@ int block_size(void*, uint32_t* minimum, uint32_t* preferred, uint32_t* maximum)
 }
 
 int can_write(void* handle) { return handle_of(handle).read_only ? 0 : 1; }
-// A control connection is read and written, and no more.
-int is_disk(void* handle) { return handle_of(handle).channel ? 0 : 1; }
+int is_disk(void* handle) { return handle_of(handle).reserved ? 0 : 1; }
+int can_zero(void* handle) { return is_disk(handle) || handle_of(handle).reserved->can_zero(); }
 int no(void*) { return 0; }
 int can_fua(void* handle) { return is_disk(handle) ? NBDKIT_FUA_NATIVE : NBDKIT_FUA_NONE; }
 int can_cache(void* handle) { return is_disk(handle) ? NBDKIT_CACHE_NATIVE : NBDKIT_CACHE_NONE; }
@@ -369,8 +324,8 @@ int can_multi_conn(void* handle) {
 int pread(void* handle, void* buffer, uint32_t count, uint64_t offset, uint32_t) {
   return guarded(-1, [&] {
     const Handle& it = handle_of(handle);
-    if (it.channel)
-      it.channel->read(buffer, count, offset);
+    if (it.reserved)
+      it.reserved->read(buffer, count, offset);
     else
       it.disk().read(buffer, count, offset);
     return 0;
@@ -380,8 +335,8 @@ int pread(void* handle, void* buffer, uint32_t count, uint64_t offset, uint32_t)
 int pwrite(void* handle, const void* buffer, uint32_t count, uint64_t offset, uint32_t flags) {
   return guarded(-1, [&] {
     const Handle& it = handle_of(handle);
-    if (it.channel)
-      it.channel->write(buffer, count, offset);
+    if (it.reserved)
+      it.reserved->write(buffer, count, offset);
     else
       it.disk().write(buffer, count, offset, (flags & NBDKIT_FLAG_FUA) != 0, it.gate());
     return 0;
@@ -405,13 +360,18 @@ int trim(void* handle, uint32_t count, uint64_t offset, uint32_t flags) {
 
 int zero(void* handle, uint32_t count, uint64_t offset, uint32_t flags) {
   return guarded(-1, [&] {
-    Disk& disk = handle_of(handle).disk();
+    const Handle& it = handle_of(handle);
+    if (it.reserved) {
+      it.reserved->zero(offset, count);
+      return 0;
+    }
+    Disk& disk = it.disk();
     if ((flags & NBDKIT_FLAG_FAST_ZERO) != 0 && !disk.zeroes_fast()) {
       nbdkit_set_error(EOPNOTSUPP);
       return -1;
     }
     disk.zero(offset, count, (flags & NBDKIT_FLAG_MAY_TRIM) != 0, (flags & NBDKIT_FLAG_FUA) != 0,
-              handle_of(handle).gate());
+              it.gate());
     return 0;
   });
 }
@@ -483,7 +443,7 @@ nbdkit_plugin make_plugin() {
   plugin.can_flush = is_disk;
   plugin.is_rotational = no;
   plugin.can_trim = is_disk;
-  plugin.can_zero = is_disk;
+  plugin.can_zero = can_zero;
   plugin.can_fast_zero = is_disk;
   plugin.can_extents = is_disk;
   plugin.can_fua = can_fua;

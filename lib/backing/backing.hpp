@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/file.hpp"
 
 namespace plydisk {
 
@@ -49,8 +50,13 @@ class Backing {
   virtual void prefetch(std::uint64_t offset, std::uint64_t length) const = 0;
   // Calls fn(offset, length, is_zero) over the range, in order, without gaps.
   using ExtentFn = std::function<void(std::uint64_t, std::uint64_t, bool)>;
+  // Whether asking for the extents of some KiB costs less than reading them.
+  virtual bool has_cheap_extents() const noexcept { return false; }
   virtual void for_each_extent(std::uint64_t offset, std::uint64_t length,
                                const ExtentFn& fn) const = 0;
+  // What has its bytes, each at its place on the disk; null if that is no file here. The last
+  // sector of an odd file is not all there.
+  virtual const File* file() const noexcept { return nullptr; }
 
   // Takes the backing for this process alone, and extends an odd file to whole sectors. EBUSY:
   // others use it, or its path leads to something else by now; EROFS, EACCES: it can't be written.

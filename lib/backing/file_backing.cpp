@@ -56,6 +56,8 @@ class FileBacking final : public Backing {
     data_.prefetch(offset, length);
   }
 
+  bool has_cheap_extents() const noexcept override { return true; }
+
   void for_each_extent(std::uint64_t offset, std::uint64_t length,
                        const ExtentFn& fn) const override {
     const std::uint64_t end = offset + length;
@@ -66,6 +68,8 @@ class FileBacking final : public Backing {
       offset = next;
     }
   }
+
+  const File* file() const noexcept override { return &data_.file(); }
 
   void open_for_writing() override {
     const std::lock_guard lock(mutex_);

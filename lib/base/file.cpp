@@ -3,12 +3,14 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
+#include <set>
 #include <vector>
 
 #include "base/error.hpp"
@@ -139,10 +141,37 @@ void sync_directory(const std::filesystem::path& directory) {
   if (auto* const watch = observer()) watch->on_sync_directory(directory.string());
 }
 
+void rename_file(const std::filesystem::path& from, const std::filesystem::path& to) {
+  if (auto* const watch = observer()) watch->on_rename(from.string(), to.string());
+  if (::rename(from.c_str(), to.c_str()) != 0)
+    throw_errno("cannot rename " + from.string() + " to " + to.string());
+}
+
+void replace_file_durably(const std::filesystem::path& finished,
+                          const std::filesystem::path& replaced) {
+  File::open(finished, O_RDWR).sync_data();
+  rename_file(finished, replaced);
+  sync_directory(replaced.parent_path());
+}
+
+void link_file(const std::filesystem::path& file, const std::filesystem::path& name) {
+  if (auto* const watch = observer()) watch->on_link(file.string(), name.string());
+  if (::link(file.c_str(), name.c_str()) != 0)
+    throw_errno("cannot give " + file.string() + " the name " + name.string());
+}
+
 void create_directory_durably(const std::filesystem::path& directory) {
   if (::mkdir(directory.c_str(), 0700) != 0) throw_errno("cannot create " + directory.string());
   if (auto* const watch = observer()) watch->on_create(directory.string());
   sync_directory(directory.parent_path());
+}
+
+UniqueFd lock_directory(const std::filesystem::path& directory) {
+  UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) throw_errno("cannot open " + directory.string());
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
+  if (errno != EWOULDBLOCK) throw_errno("cannot lock " + directory.string());
+  return {};
 }
 
 void remove_tree(const std::filesystem::path& path) {
@@ -166,14 +195,34 @@ void forget_cached(const std::filesystem::path& path) noexcept {
   ::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);
 }
 
-std::uint64_t allocated_in(const std::filesystem::path& path) {
+namespace {
+
+using Inode = std::pair<dev_t, ino_t>;
+
+std::uint64_t allocated_in(const std::filesystem::path& path, std::set<Inode>& counted) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0) return 0;
-  if (!S_ISDIR(info.st_mode)) return static_cast<std::uint64_t>(info.st_blocks) * 512;
+  if (!S_ISDIR(info.st_mode)) {
+    if (info.st_nlink > 1 && !counted.emplace(info.st_dev, info.st_ino).second) return 0;
+    return static_cast<std::uint64_t>(info.st_blocks) * 512;
+  }
   std::uint64_t bytes = 0;
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(path, ignored))
-    bytes += allocated_in(entry.path());
+    bytes += allocated_in(entry.path(), counted);
+  return bytes;
+}
+
+}  // namespace
+
+std::uint64_t allocated_in(const std::filesystem::path& path) {
+  return allocated_in(std::vector{path});
+}
+
+std::uint64_t allocated_in(const std::vector<std::filesystem::path>& paths) {
+  std::set<Inode> counted;
+  std::uint64_t bytes = 0;
+  for (const auto& path : paths) bytes += allocated_in(path, counted);
   return bytes;
 }
 

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace plydisk {
 
@@ -44,6 +45,7 @@ class StorageObserver {
   virtual void on_create(const std::string& path) = 0;
   virtual void on_remove(const std::string& path) = 0;
   virtual void on_rename(const std::string& from, const std::string& to) = 0;
+  virtual void on_link(const std::string& file, const std::string& name) = 0;
   virtual void on_sync_directory(const std::string& path) = 0;
   // Tests that prove that they can fail take the data's sync out with this.
   virtual bool skip_sync(const std::string&) { return false; }
@@ -82,10 +84,20 @@ class File {
   std::string path_;
 };
 
+// Gives a file or a folder another name, on the same file system; a file that has it goes.
+void rename_file(const std::filesystem::path& from, const std::filesystem::path& to);
+// Lets a finished file take the place of another one, or of none, in the same folder: durably, and
+// after a crash it is one of the two as a whole.
+void replace_file_durably(const std::filesystem::path& finished,
+                          const std::filesystem::path& replaced);
+// Gives a file a second name, on the same file system.
+void link_file(const std::filesystem::path& file, const std::filesystem::path& name);
 // Makes creations, removals and renames in `directory` durable.
 void sync_directory(const std::filesystem::path& directory);
 // Creates a directory (one level) and makes it durable in its parent.
 void create_directory_durably(const std::filesystem::path& directory);
+// Takes a folder for this process, until the descriptor is closed; nothing if another one has it.
+UniqueFd lock_directory(const std::filesystem::path& directory);
 // Removes a file or a whole tree, with the observer told of each file.
 void remove_tree(const std::filesystem::path& path);
 
@@ -96,6 +108,8 @@ void forget_cached(const std::filesystem::path& path) noexcept;
 // Bytes that the file system has really allocated for a file, or for all files of a folder. Opens
 // none of them: closing a descriptor of an SQLite file would drop the locks of its owner.
 std::uint64_t allocated_in(const std::filesystem::path& path);
+// The same of several, where a file that is there by several names counts once.
+std::uint64_t allocated_in(const std::vector<std::filesystem::path>& paths);
 
 // The whole of a small text file, without trailing newline.
 std::string read_text_file(const std::filesystem::path& path);

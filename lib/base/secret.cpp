@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "base/hex.hpp"
 #include "base/uuid.hpp"
 
 namespace plydisk {
@@ -24,16 +25,6 @@ using Bytes = std::array<unsigned char, 32>;  // a salt, a key, or a MAC
 
 void require_done(int result, const char* doing) {
   if (result < 0) throw Error(EIO, std::string(doing) + ": " + gnutls_strerror(result));
-}
-
-std::string to_hex(const Bytes& bytes) {
-  static constexpr const char* digits = "0123456789abcdef";
-  std::string text;
-  for (const unsigned char byte : bytes) {
-    text += digits[byte >> 4];
-    text += digits[byte & 15];
-  }
-  return text;
 }
 
 // False if it is not exactly that many bytes.

@@ -9,6 +9,7 @@ namespace plydisk {
 
 inline constexpr std::uint64_t sector_size = 512;       // bytes
 inline constexpr std::uint64_t chunk_size = 64 * 1024;  // bytes
+inline constexpr std::uint64_t mebibyte = 1 << 20;      // bytes
 inline constexpr unsigned chunk_sectors = chunk_size / sector_size;
 
 // How many chunks a disk of `bytes` has; the last may be partial.

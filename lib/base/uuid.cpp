@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "base/hex.hpp"
 
 namespace plydisk {
 
@@ -13,9 +14,7 @@ std::string random_hex(unsigned digits) {
   std::vector<unsigned char> bytes((digits + 1) / 2);
   if (::getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
     throw_errno("cannot get random bytes");
-  std::string text;
-  for (const unsigned byte : bytes)
-    for (const unsigned nibble : {byte >> 4U, byte & 15U}) text += "0123456789abcdef"[nibble];
+  std::string text = to_hex(bytes);
   text.resize(digits);
   return text;
 }

@@ -95,6 +95,12 @@ bool LineChannel::read_data(void* buffer, std::size_t length) {
   return true;
 }
 
+int LineChannel::peer_process() const {
+  ucred peer{};
+  socklen_t length = sizeof peer;
+  return ::getsockopt(socket_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 ? peer.pid : 0;
+}
+
 bool LineChannel::is_stale() const {
   char byte = 0;
   return ended_ || !buffer_.empty() ||

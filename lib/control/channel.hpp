@@ -50,6 +50,8 @@ class LineChannel {
   bool write_data(const void* data, std::size_t length);
   // Asked now and then while it waits: once it says yes, reads and writes give up as on a stop.
   void give_up_if(std::function<bool()> is_pointless) { is_pointless_ = std::move(is_pointless); }
+  // The process that listens at the other end, as this one sees it; 0: it does not.
+  int peer_process() const;
   // Whether the peer is gone, or has sent what nobody has read.
   bool is_stale() const;
 

@@ -29,6 +29,8 @@ class ControlClient {
   void give_up_if(std::function<bool()> is_pointless);
   // Whether the server is gone, as far as that is known.
   bool is_stale() const { return channel_.is_stale(); }
+  // The server's process; 0: it is not to be seen from here.
+  int server_process() const { return channel_.peer_process(); }
   // Whether the last answer was read to its end, so that another call can be made.
   bool is_in_order() const noexcept { return in_order_; }
 

@@ -12,12 +12,27 @@ namespace plydisk::methods {
 using nlohmann::json;
 
 json image_create(ControlService& service, const Params& params, const Progress& progress);
+json image_adopt(ControlService& service, const Params& params, const Progress& progress);
 json image_list(ControlService& service, const Params& params, const Progress& progress);
 json image_show(ControlService& service, const Params& params, const Progress& progress);
 json image_remove(ControlService& service, const Params& params, const Progress& progress);
 json image_set(ControlService& service, const Params& params, const Progress& progress);
-json version_freeze(ControlService& service, const Params& params, const Progress& progress);
 json image_accept(ControlService& service, const Params& params, const Progress& progress);
+
+json version_list(ControlService& service, const Params& params, const Progress& progress);
+json version_freeze(ControlService& service, const Params& params, const Progress& progress);
+json version_open(ControlService& service, const Params& params, const Progress& progress);
+json version_close(ControlService& service, const Params& params, const Progress& progress);
+json version_publish(ControlService& service, const Params& params, const Progress& progress);
+json version_test(ControlService& service, const Params& params, const Progress& progress);
+json version_set(ControlService& service, const Params& params, const Progress& progress);
+json version_discard(ControlService& service, const Params& params, const Progress& progress);
+json version_merge(ControlService& service, const Params& params, const Progress& progress);
+json version_diff(ControlService& service, const Params& params, const Progress& progress);
+json version_verify(ControlService& service, const Params& params, const Progress& progress);
+
+json gc(ControlService& service, const Params& params, const Progress& progress);
+json check(ControlService& service, const Params& params, const Progress& progress);
 
 json station_add(ControlService& service, const Params& params, const Progress& progress);
 json station_list(ControlService& service, const Params& params, const Progress& progress);
@@ -31,6 +46,10 @@ json session_list(ControlService& service, const Params& params, const Progress&
 json session_show(ControlService& service, const Params& params, const Progress& progress);
 json session_end(ControlService& service, const Params& params, const Progress& progress);
 json redirect(ControlService& service, const Params& params, const Progress& progress);
+// What the station of this session answers to the server's request. Throws Error: as
+// StationHub::ask(); what the station says.
+json ask_station(ControlService& service, const SessionRecord& session, const char* method,
+                 const json& params);
 
 json layer_list(ControlService& service, const Params& params, const Progress& progress);
 json layer_show(ControlService& service, const Params& params, const Progress& progress);
@@ -46,8 +65,11 @@ json changes(ControlService& service, const Params& params, const Progress& prog
 json events(ControlService& service, const Params& params, const Progress& progress);
 json names(ControlService& service, const Params& params, const Progress& progress);
 
-json disk_open(ControlService& service, DiskView& disk, const Params& params);
-json disk_read(ControlService& service, DiskView& disk, const Params& params);
-json disk_extents(ControlService& service, DiskView& disk, const Params& params);
+json disk_open(ControlService& service, ClientDisk& disk, const Params& params);
+json disk_read(ControlService& service, ClientDisk& disk, const Params& params);
+json disk_write(ControlService& service, ClientDisk& disk, const Params& params);
+json disk_flush(ControlService& service, ClientDisk& disk, const Params& params);
+json disk_extents(ControlService& service, ClientDisk& disk, const Params& params);
+json disk_files(ControlService& service, ClientDisk& disk, const Params& params);
 
 }  // namespace plydisk::methods

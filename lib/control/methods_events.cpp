@@ -24,7 +24,9 @@ json image_names(Store& store) {
   for (const ImageRecord& image : store.catalogue().images()) {
     json versions = json::array();
     for (const VersionRecord& version : store.catalogue().versions(image.name))
-      versions.push_back({{"name", std::to_string(version.number)}, {"changed", version.created}});
+      versions.push_back({{"name", std::to_string(version.number)},
+                          {"state", version.state},
+                          {"changed", version.created}});
     names.push_back({{"name", image.name}, {"changed", image.changed}, {"versions", versions}});
   }
   return names;

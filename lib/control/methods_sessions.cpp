@@ -21,6 +21,8 @@ json session_show(ControlService& service, const Params& params, const Progress&
 namespace {
 
 constexpr std::chrono::seconds end_limit{5};
+// Copying what a station has to the server takes time.
+constexpr std::chrono::minutes station_limit{30};
 
 // The connections of a session that has ended stay as they are, so its station would find out only
 // when it needs them.
@@ -50,10 +52,20 @@ json session_end(ControlService& service, const Params& params, const Progress&)
   return {{"session", session}, {"discarded", discard}};
 }
 
-namespace {
+json ask_station(ControlService& service, const SessionRecord& session, const char* method,
+                 const json& params) {
+  const json answer = service.stations()->ask({session.image, session.station, session.token},
+                                              method, params, station_limit);
+  if (!answer.contains("error")) return answer.value("result", json::object());
+  const json& error = answer["error"];
+  const std::string who = "station " + quote(session.station);
+  const std::string said = error.value("message", "");
+  // What it was told by this server itself begins with its name.
+  throw Error(error.value("/data/errno"_json_pointer, EIO),
+              said.starts_with(who) ? said : who + " says: " + said);
+}
 
-// Copying what a station has to the server takes time.
-constexpr std::chrono::minutes station_limit{30};
+namespace {
 
 // A session whose station has layers of its own is redirected there, which tells the server. Null
 // for another session.
@@ -61,21 +73,10 @@ json redirect_at_station(ControlService& service, const Params& params) {
   if (service.stations() == nullptr) return nullptr;
   const SessionStatus session = service.store().session(params.text("session"));
   if (session.record.token.empty() || session.record.ended != 0) return nullptr;
-  const json answer = service.stations()->ask(
-      {session.record.image, session.record.station, session.record.token}, "redirect",
-      {{"writes", to_string(WritePlan(params.text("writes")))},
-       {"carry", params.flag("carry")},
-       {"force", params.flag("force")}},
-      station_limit);
-  if (answer.contains("error")) {
-    const json& error = answer["error"];
-    const std::string who = "station " + quote(session.record.station);
-    const std::string said = error.value("message", "");
-    // What it was told by this server itself begins with its name.
-    throw Error(error.value("/data/errno"_json_pointer, EIO),
-                said.starts_with(who) ? said : who + " says: " + said);
-  }
-  json result = answer.value("result", json::object());
+  json result = ask_station(service, session.record, "redirect",
+                            {{"writes", to_string(WritePlan(params.text("writes")))},
+                             {"carry", params.flag("carry")},
+                             {"force", params.flag("force")}});
   result["session"] = session.record.id;
   return result;
 }

@@ -73,7 +73,8 @@ std::string to_line(const json& message) {
   return message.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-std::optional<Answer> answer_request(ControlService& service, DiskView& disk, std::string_view line,
+std::optional<Answer> answer_request(ControlService& service, ClientDisk& disk,
+                                     std::string_view line,
                                      const std::function<void(const json&)>& notify) {
   const json message = json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (message.is_discarded())

@@ -25,7 +25,7 @@
 namespace plydisk {
 
 class ControlService;
-struct DiskView;
+struct ClientDisk;
 
 // Bytes of a request, its newline not counted.
 inline constexpr std::size_t longest_request = std::size_t{1} << 20;
@@ -65,7 +65,8 @@ struct Answer {
 // notifications that come before the answer; what it throws cancels the work. Returns the answer;
 // none for a request without an id. Throws nothing of its own: all that is wrong with the request
 // is in the answer.
-std::optional<Answer> answer_request(ControlService& service, DiskView& disk, std::string_view line,
+std::optional<Answer> answer_request(ControlService& service, ClientDisk& disk,
+                                     std::string_view line,
                                      const std::function<void(const nlohmann::json&)>& notify);
 
 }  // namespace plydisk

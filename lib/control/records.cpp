@@ -42,14 +42,24 @@ json time_json(std::int64_t seconds) {
   return std::string(text.data(), length);
 }
 
-json image_json(Catalogue& catalogue, const ImageStatus& image) {
+json version_json(Store& store, const VersionRecord& version) {
+  return {{"image", version.image},
+          {"number", version.number},
+          {"state", version.state},
+          {"base", version.base == 0 ? json(nullptr) : json(version.base)},
+          {"station", null_if_empty(version.station)},
+          {"testers", version.testers},
+          {"comment", version.comment},
+          {"allocated", store.version_allocated(version)},
+          {"created", time_json(version.created)},
+          {"layers", version.layers}};
+}
+
+json image_json(Store& store, const ImageStatus& image) {
   const ImageRecord& record = image.record;
   json versions = json::array();
-  for (const VersionRecord& version : catalogue.versions(record.name))
-    versions.push_back({{"number", version.number},
-                        {"state", version.state},
-                        {"created", time_json(version.created)},
-                        {"layers", version.layers}});
+  for (const VersionRecord& version : store.catalogue().versions(record.name))
+    versions.push_back(version_json(store, version));
   return {{"name", record.name},
           {"uuid", record.uuid},
           {"size", record.size},
@@ -87,6 +97,8 @@ json session_json(const SessionStatus& session) {
           {"station", null_if_empty(record.station)},
           {"image", record.image},
           {"version", record.version},
+          {"next_version", session.next_version},
+          {"stale", session.is_stale},
           {"peer", record.peer},
           {"started", time_json(record.started)},
           {"ended", time_json(record.ended)},

@@ -14,7 +14,8 @@ namespace plydisk {
 // "2025-01-31T12:00:00Z"; null for 0, which stands for "not yet".
 nlohmann::json time_json(std::int64_t seconds);
 
-nlohmann::json image_json(Catalogue& catalogue, const ImageStatus& image);
+nlohmann::json version_json(Store& store, const VersionRecord& version);
+nlohmann::json image_json(Store& store, const ImageStatus& image);
 // "plan", and with it "persistence", is where the station's writes go when nothing else is said:
 // its own destination, else its image's, else the parameter default-writes.
 nlohmann::json station_json(Catalogue& catalogue, const StationRecord& station);

@@ -153,7 +153,7 @@ void ControlServer::serve_lines(LineChannel& channel) {
   using Clock = std::chrono::steady_clock;
   constexpr auto between_notifications = std::chrono::milliseconds(100);
   std::string line;
-  DiskView disk;
+  ClientDisk disk;
   for (;;) {
     const LineChannel::Got got = channel.read_line(line);
     if (got == LineChannel::Got::end) return;

@@ -64,7 +64,7 @@ std::string read_text(NbdConnection& connection, std::uint64_t offset) {
 
 std::string control_uri(const std::string& uri, const std::string& image,
                         const std::string& station, const std::string& token) {
-  return with_export(uri, std::string(export_prefix) + image + "@" + station + "+" + token);
+  return with_export(uri, std::string(control_prefix) + image + "@" + station + "+" + token);
 }
 
 ServerLink::ServerLink(std::string control_uri) : uri_(std::move(control_uri)) {}
@@ -74,12 +74,12 @@ ServerLink::~ServerLink() {
   if (listener_.joinable()) listener_.join();
 }
 
-ServerLink::Connection ServerLink::connect() {
+ServerLink::Connection ServerLink::connect(const std::string& uri) {
   const auto require_going = [this] {
     if (stopping_.load()) throw Error(ESHUTDOWN, "the server is not asked any more");
   };
   require_going();
-  auto connection = std::make_shared<NbdConnection>(uri_, connect_limit);
+  auto connection = std::make_shared<NbdConnection>(uri, connect_limit);
   const std::lock_guard lock(mutex_);
   require_going();
   std::erase_if(connections_, [](const auto& other) { return other.expired(); });
@@ -99,7 +99,7 @@ std::string ServerLink::exchange(const Connection& connection, const std::string
 json ServerLink::call(const std::string& method, json params) {
   Connection connection;
   try {
-    connection = connect();
+    connection = connect(uri_);
   } catch (const Error& error) {
     throw Error(ESHUTDOWN, error.what());
   }
@@ -124,7 +124,7 @@ std::optional<json> ServerLink::hello(const Hello& hello) {
   Connection connection;
   try {
     // One that does not know the name, or anything of control connections.
-    connection = connect();
+    connection = connect(uri_);
     if (read_text(*connection, 0) != banner) return std::nullopt;
   } catch (const Error& error) {
     for (const int away : {ECONNREFUSED, ETIMEDOUT, ECONNRESET, EPIPE, EHOSTUNREACH, ENETUNREACH,
@@ -176,6 +176,22 @@ Upstream::SessionState ServerLink::session_state() {
           state.at("image").get<std::string>()};
 }
 
+void ServerLink::freeze(std::uint64_t version, bool goes_on) {
+  call("freeze", {{"number", version}, {"goes_on", goes_on}});
+}
+
+ServerLink::Connection ServerLink::connect_for_version(std::uint64_t number) {
+  const std::string name = export_of(uri_).substr(control_prefix.size());
+  return connect(
+      with_export(uri_, std::string(upload_prefix) + name + "." + std::to_string(number)));
+}
+
+void ServerLink::sent(std::uint64_t version, const std::string& failure) {
+  json params{{"number", version}};
+  if (!failure.empty()) params["error"] = failure;
+  call("sent", params);
+}
+
 void ServerLink::end_session() { call("end", json::object()); }
 
 void ServerLink::listen(Handler handler) {
@@ -193,7 +209,7 @@ void ServerLink::stop() noexcept {
 void ServerLink::serve() {
   while (!stopping_.load()) {
     try {
-      const Connection connection = connect();
+      const Connection connection = connect(uri_);
       while (!stopping_.load()) {
         const std::string text = read_text(*connection, event_offset);
         if (!text.empty()) answer(json::parse(text));

@@ -44,7 +44,14 @@ class ServerLink final : public Upstream {
   void require_may_choose(const WritePlan& plan) override;
   void redirect(const Terms& terms, bool carry) override;
   SessionState session_state() override;
+  void freeze(std::uint64_t version, bool goes_on) override;
   void end_session() override;
+  // Where to send what the station has of a version, as writes and zeroes. It throws as requests do
+  // after stop().
+  using Connection = std::shared_ptr<NbdConnection>;
+  Connection connect_for_version(std::uint64_t number);
+  // All of it was sent; or `failure` says why not.
+  void sent(std::uint64_t version, const std::string& failure);
 
   // Carries out the server's requests from now on: `handler` gets the method and its params, and
   // returns the result or throws Error.
@@ -54,8 +61,7 @@ class ServerLink final : public Upstream {
   void stop() noexcept;
 
  private:
-  using Connection = std::shared_ptr<NbdConnection>;
-  Connection connect();
+  Connection connect(const std::string& uri);
   nlohmann::json call(const std::string& method, nlohmann::json params);
   nlohmann::json call_on(const Connection& connection, const std::string& method,
                          nlohmann::json params);

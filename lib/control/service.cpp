@@ -28,12 +28,25 @@ const std::vector<Method>& method_table() {
       {"image.create",
        {"name", "size", "from", "link", "description", "writes"},
        methods::image_create},
+      {"image.adopt", {"name", "description", "writes"}, methods::image_adopt},
       {"image.list", {}, methods::image_list},
       {"image.show", {"name"}, methods::image_show},
       {"image.set", {"name", "description", "writes"}, methods::image_set},
       {"image.remove", {"name"}, methods::image_remove},
       {"image.accept", {"name"}, methods::image_accept},
+      {"version.list", {"image"}, methods::version_list},
       {"version.freeze", {"image", "session"}, methods::version_freeze},
+      {"version.open", {"image", "station", "base", "comment"}, methods::version_open},
+      {"version.close", {"image", "number"}, methods::version_close},
+      {"version.publish", {"image", "number"}, methods::version_publish},
+      {"version.test", {"image", "number", "stations"}, methods::version_test},
+      {"version.set", {"image", "number", "comment"}, methods::version_set},
+      {"version.discard", {"image", "number"}, methods::version_discard},
+      {"version.merge", {"image", "first", "last"}, methods::version_merge},
+      {"version.diff", {"image", "before", "after"}, methods::version_diff},
+      {"version.verify", {"image", "number"}, methods::version_verify},
+      {"gc", {"dry_run", "unknown"}, methods::gc},
+      {"check", {}, methods::check},
       {"station.add", station_fields, methods::station_add},
       {"station.list", {}, methods::station_list},
       {"station.show", {"name"}, methods::station_show},
@@ -62,22 +75,27 @@ const std::vector<Method>& method_table() {
 struct DiskMethod {
   const char* name;
   std::vector<const char*> fields;
-  json (*run)(ControlService&, DiskView&, const Params&);
+  json (*run)(ControlService&, ClientDisk&, const Params&);
 };
 
 const std::vector<DiskMethod>& disk_method_table() {
   static const std::vector<DiskMethod> table{
-      {"disk.open", {"session", "image", "version"}, methods::disk_open},
+      {"disk.open", {"session", "image", "version", "station", "write"}, methods::disk_open},
       {"disk.read", {"offset", "length"}, methods::disk_read},
+      {"disk.write", {"offset", "data"}, methods::disk_write},
+      {"disk.flush", {}, methods::disk_flush},
       {"disk.extents", {"offset", "length"}, methods::disk_extents},
+      {"disk.files", {}, methods::disk_files},
   };
   return table;
 }
 
 // What would change of an attached disk's store what the disk is made of.
-constexpr std::array servers_alone{"image.create", "image.set",      "image.remove",
-                                   "image.accept", "version.freeze", "station.add",
-                                   "station.set",  "station.rename", "station.remove"};
+constexpr std::array servers_alone{
+    "image.create",   "image.adopt",    "image.set",    "image.remove",    "image.accept",
+    "version.open",   "version.close",  "version.test", "version.publish", "version.discard",
+    "version.merge",  "version.freeze", "version.set",  "station.add",     "station.set",
+    "station.rename", "station.remove"};
 
 void require_right_store(Store& store, const std::string& method) {
   if (store.catalogue().role() == StoreRole::station &&
@@ -101,7 +119,7 @@ ControlService::ControlService(Store& store, Role role, StationHub* stations)
     : store_(store), role_(role), stations_(stations), started_(std::time(nullptr)) {}
 
 json ControlService::call(const std::string& method, const json& params, const Progress& progress,
-                          DiskView* disk) {
+                          ClientDisk* disk) {
   const auto is_meant = [&](const auto& entry) { return method == entry.name; };
   const auto& disk_methods = disk_method_table();
   if (const auto found = std::ranges::find_if(disk_methods, is_meant);

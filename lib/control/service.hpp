@@ -3,12 +3,30 @@
 //
 // Method          params (* may be left out)                           result
 // image.create    name, size* or from*, link*, description*, writes*   image
+// image.adopt     name, description*, writes*                          image
 // image.list                                                           [image]
 // image.show      name                                                 image
 // image.set       name, description*, writes* (null clears)            image
 // image.remove    name                                                 {name}
 // image.accept    name                                                 image
-// version.freeze  image, session*                                      {image, number}
+// version.list    image                                                [version]
+// version.freeze  image*, session*                                     version
+// version.open    image, station, base*, comment*                      version
+// version.close   image, number*                                       version
+// version.publish image, number*                                       version
+// version.test    image, number, stations*                             version
+// version.set     image, number, comment* (null clears)                version
+// version.discard image, number*                                       {image}
+// version.merge   image, first, last                                   {image, number, layers,
+//                                                     copied, removed, still_in_use}
+// version.diff    image, before, after                                 {image, before, after,
+//                                                     sectors, bytes, [[offset, length]]}
+// version.verify  image, number*                                       {image, number, sound,
+//                                                     chunks, hashed, damaged}
+// gc              dry_run*, unknown*                                   {dry_run, versions,
+//                                                     folders, unknown, freed}
+// check                                                                {sound, images, versions,
+//                                                     layers, faults, remarks}
 // station.add     name, image*, writes*, destinations*, secret*,       station, without its secret
 //                 allow*, comment*
 // station.list                                                         [station]
@@ -34,10 +52,17 @@
 // events          after*, log*, wait* (milliseconds)                   {log, events, lost, serving}
 // names           topic                                                [{name, changed, …}]
 //
-// A client may look at one disk at a time:
-// disk.open       session*, image*, version*                           {size, moment}
+// A client may have one disk open at a time: a session's or a version's, to look at it; or that of
+// a station, which names an image: to look at what its firmware would have, or with `write` as that
+// firmware, see Store::connect().
+// disk.open       session*, image*, version*, station*, write*         {size, moment}
 // disk.read       offset, length                                       bytes
-// disk.extents    offset, length                                       [[offset, length, zero]]
+// disk.write      offset, data (hexadecimal)                           {}
+// disk.flush                                                           {}
+// disk.extents    offset, length                                       [[offset, length, zero,
+//                                                     number of the file that has it, or null]]
+// disk.files                                                           [[descriptor, device,
+//                                                     inode]], of this process
 //
 // Names are those of the admin mount; sizes are bytes, times ISO 8601 in UTC, what is not set null.
 #pragma once
@@ -52,6 +77,12 @@
 
 namespace plydisk {
 
+// What a client has open: nothing, or one of these.
+struct ClientDisk {
+  DiskView view;
+  std::unique_ptr<Store::Connection> firmware;
+};
+
 // Thread safety: call() may be called from any thread.
 class ControlService {
  public:
@@ -64,7 +95,7 @@ class ControlService {
   // may throw: that cancels the work. It may be empty.
   // `disk`: the caller's own, for the methods of a disk; null: there are none.
   nlohmann::json call(const std::string& method, const nlohmann::json& params,
-                      const Progress& progress = {}, DiskView* disk = nullptr);
+                      const Progress& progress = {}, ClientDisk* disk = nullptr);
   // From now on no call waits for events.
   void stop_waiting() { store_.catalogue().events().stop(); }
 

@@ -21,7 +21,7 @@ constexpr auto event_limit = std::chrono::seconds(1);
 constexpr int deepest = 8;  // that the values of a request are nested
 
 ExportName parse_control_name(std::string_view text) {
-  ExportName name = parse_export_name(text.substr(export_prefix.size()));
+  ExportName name = parse_export_name(text.substr(control_prefix.size()));
   if (!name.station || !name.session)
     throw Error(EINVAL, "a control connection is to \".control/IMAGE@STATION+TOKEN\", not to " +
                             quote(text));
@@ -29,10 +29,6 @@ ExportName parse_control_name(std::string_view text) {
 }
 
 }  // namespace
-
-bool StationChannel::is_meant(std::string_view export_name) {
-  return export_name.starts_with(export_prefix);
-}
 
 StationChannel::StationChannel(Store& store, StationHub& hub, std::string_view export_name,
                                Peer peer, Log log)
@@ -42,6 +38,8 @@ StationChannel::StationChannel(Store& store, StationHub& hub, std::string_view e
       peer_(std::move(peer)),
       log_(std::move(log)),
       answer_(banner) {}
+
+std::uint64_t StationChannel::size() const { return station_protocol::size; }
 
 void StationChannel::write(const void* data, std::size_t length, std::uint64_t offset) {
   if (offset != 0 || length > longest_message)
@@ -87,6 +85,8 @@ json StationChannel::carry_out(const json& request) {
   if (method == "may") return may(params);
   if (method == "state") return state(params);
   if (method == "redirect") return redirect(params);
+  if (method == "freeze") return freeze(params);
+  if (method == "sent") return sent(params);
   if (method == "end") return end(params);
   if (method == "answer") return take_answer(params);
   throw RpcError(rpc_code::unknown_method, ENOSYS, "stations have no method " + quote(method));
@@ -164,6 +164,22 @@ json StationChannel::redirect(const json& given) {
   const RedirectResult result = store_.redirect(id, parse_destination(params.text("writes")),
                                                 options, [](std::uint64_t, std::uint64_t) {});
   return {{"writes", to_string(result.to)}};
+}
+
+json StationChannel::freeze(const json& given) {
+  const Params params("freeze", given, {"number", "goes_on"});
+  store_.freeze_for_station(name_, peer_, params.number("number"), params.flag("goes_on"));
+  return json::object();
+}
+
+json StationChannel::sent(const json& given) {
+  const Params params("sent", given, {"number", "error"});
+  const auto upload = store_.version_upload(name_, peer_, params.number("number"));
+  if (const auto failure = params.optional_text("error"))
+    upload->fail(EIO, "station " + quote(*name_.station) + " says: " + *failure);
+  else
+    upload->end();
+  return json::object();
 }
 
 json StationChannel::end(const json& given) {

@@ -6,23 +6,22 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "control/reserved_export.hpp"
 #include "control/station_hub.hpp"
 #include "store/names.hpp"
 #include "store/store.hpp"
 
 namespace plydisk {
 
-// Thread safety: all functions from any thread.
-class StationChannel {
+class StationChannel final : public ReservedExport {
  public:
-  // Whether this export's name asks for a control connection.
-  static bool is_meant(std::string_view export_name);
   // Throws Error(EINVAL) for a name that has no station or token. `log` gets what is refused.
   using Log = std::function<void(const std::string&)>;
   StationChannel(Store& store, StationHub& hub, std::string_view export_name, Peer peer, Log log);
 
-  void write(const void* data, std::size_t length, std::uint64_t offset);
-  void read(void* buffer, std::size_t length, std::uint64_t offset);
+  std::uint64_t size() const override;
+  void read(void* buffer, std::size_t length, std::uint64_t offset) override;
+  void write(const void* data, std::size_t length, std::uint64_t offset) override;
 
  private:
   nlohmann::json carry_out(const nlohmann::json& request);
@@ -32,6 +31,8 @@ class StationChannel {
   nlohmann::json may(const nlohmann::json& params);
   nlohmann::json state(const nlohmann::json& params);
   nlohmann::json redirect(const nlohmann::json& params);
+  nlohmann::json freeze(const nlohmann::json& params);
+  nlohmann::json sent(const nlohmann::json& params);
   nlohmann::json end(const nlohmann::json& params);
   nlohmann::json take_answer(const nlohmann::json& params);
   StationHub::Listener listener() const { return {name_.image, *name_.station, *name_.session}; }

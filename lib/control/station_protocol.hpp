@@ -16,6 +16,9 @@
 //                                             Upstream::SessionState
 //   redirect  writes, above_volatile,         {writes}
 //             on_station, writer, carry
+//   freeze    number, goes_on                 {}     as Store::freeze_for_station()
+//   sent      number, error*                 {}     all of the version's part is there; or why it
+//                                                    does not come
 //   end                                       {}
 //   answer    to, result* or error*           {}     what came of the server's request; neither:
 //                                                    it has arrived
@@ -23,9 +26,12 @@
 // The proof is prove() of secret.hpp, for the message that proof_message() makes of the nonce; the
 // challenge and hello go over the same connection.
 //
-// The server asks: redirect (writes, carry, force), as on its control socket; and ended, when the
-// session was ended there. What has not arrived soon is asked again: a read may have been left
-// behind by a connection that is gone.
+// The server asks: redirect (writes, carry, force), as on its control socket; ended, when the
+// session was ended there; and version (number), to make one of the disk as it is now. The station
+// calls freeze, answers {bytes}, and sends so many from its own layers in the background: as writes
+// and zeroes, of whole sectors and at their places on the disk, to the export
+// ".upload/IMAGE@STATION+TOKEN.NUMBER", then calls sent. What has not arrived soon is asked again:
+// a read may have been left behind by a connection that is gone.
 #pragma once
 
 #include <cstddef>
@@ -35,7 +41,8 @@
 
 namespace plydisk::station_protocol {
 
-inline constexpr std::string_view export_prefix = ".control/";
+inline constexpr std::string_view control_prefix = ".control/";
+inline constexpr std::string_view upload_prefix = ".upload/";
 inline constexpr std::string_view banner = R"({"plydisk":1})";
 inline constexpr std::size_t longest_message = std::size_t{64} << 10;  // bytes
 inline constexpr std::uint64_t event_offset = std::uint64_t{1} << 20;

@@ -1,9 +1,14 @@
 #include "control/store_caller.hpp"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/hex.hpp"
 #include "stack/stack.hpp"
 
 namespace plydisk {
@@ -12,11 +17,26 @@ using nlohmann::json;
 
 namespace {
 
-constexpr auto between_tries = std::chrono::milliseconds(50);
+constexpr auto between_attempts = std::chrono::milliseconds(50);
 constexpr std::size_t most_idle_clients = 16;
 // However busy this process is, others get the store as often as this, for at least a pause.
 constexpr auto longest_hold = std::chrono::milliseconds(500);
 constexpr auto pause_between_holds = std::chrono::milliseconds(100);
+
+// What a process has open, opened anew for reading alone. None if this process may not, or if that
+// number is another file's here: a server in a container of its own has another number.
+std::optional<File> reopen(int process, int descriptor, dev_t device, ino_t inode) {
+  try {
+    File file = File::open("/proc/" + std::to_string(process) + "/fd/" + std::to_string(descriptor),
+                           O_RDONLY);
+    struct stat info {};
+    if (::fstat(file.fd(), &info) == 0 && info.st_dev == device && info.st_ino == inode)
+      return file;
+  } catch (const Error&) {
+    // It is read through the server.
+  }
+  return std::nullopt;
+}
 
 }  // namespace
 
@@ -38,8 +58,15 @@ class StoreCaller::RemoteDisk final : public OpenDisk {
     std::vector<Extent> extents;
     for (const json& extent :
          client_.call("disk.extents", {{"offset", offset}, {"length", size_ - offset}}))
-      extents.push_back({extent.at(0), extent.at(1), extent.at(2)});
+      extents.push_back({extent.at(0), extent.at(1), extent.at(2),
+                         extent.at(3).is_null() ? -1 : extent.at(3).get<int>()});
     return extents;
+  }
+  std::optional<File> open_file(int number) override {
+    const std::lock_guard lock(mutex_);
+    const json file = client_.call("disk.files", json::object()).at(static_cast<unsigned>(number));
+    return reopen(client_.server_process(), file.at(0), file.at(1).get<dev_t>(),
+                  file.at(2).get<ino_t>());
   }
 
  private:
@@ -52,7 +79,7 @@ class StoreCaller::RemoteDisk final : public OpenDisk {
 class StoreCaller::LocalDisk final : public OpenDisk {
  public:
   LocalDisk(std::shared_ptr<Local> local, DiskView view)
-      : local_(std::move(local)), view_(std::move(view)) {}
+      : local_(std::move(local)), view_(std::move(view)), files_(view_.stack->files()) {}
   std::uint64_t size() const override { return view_.stack->version->size(); }
   bool is_frozen() const override { return view_.moment != 0; }
   void read(void* buffer, std::size_t length, std::uint64_t offset) override {
@@ -60,16 +87,23 @@ class StoreCaller::LocalDisk final : public OpenDisk {
   }
   std::vector<Extent> extents(std::uint64_t offset) override {
     std::vector<Extent> extents;
-    view_.stack->for_each_extent(offset, size() - offset,
-                                 [&](std::uint64_t at, std::uint64_t bytes, bool is_zero) {
-                                   extents.push_back({at, bytes, is_zero});
-                                 });
+    view_.stack->for_each_place(
+        offset, size() - offset, [&](Source source, std::uint64_t at, std::uint64_t bytes) {
+          extents.push_back({at, bytes, source.is_zeros(), number_of(source, files_)});
+        });
     return extents;
+  }
+  std::optional<File> open_file(int number) override {
+    const File& file = *files_.at(static_cast<unsigned>(number)).file;
+    struct stat info {};
+    if (::fstat(file.fd(), &info) != 0) return std::nullopt;
+    return reopen(::getpid(), file.fd(), info.st_dev, info.st_ino);
   }
 
  private:
   const std::shared_ptr<Local> local_;
   const DiskView view_;
+  const std::vector<Stack::SourceFile> files_;
 };
 
 StoreCaller::StoreCaller(std::filesystem::path store, Options options)
@@ -154,7 +188,7 @@ auto StoreCaller::reach(Fn&& fn) {
                                ": wait until it is done, or stop it");
     }
     if (local) return fn(std::move(local));
-    std::this_thread::sleep_for(between_tries);
+    std::this_thread::sleep_for(between_attempts);
   }
 }
 
@@ -184,7 +218,12 @@ json StoreCaller::call(const std::string& method, const json& params, const Prog
         return result;
       },
       [&](const std::shared_ptr<Local>& local) {
-        return local->service->call(method, params, progress);
+        // With no server between, nobody else looks whether the answer is still wanted.
+        return local->service->call(method, params, [&](std::uint64_t done, std::uint64_t total) {
+          if (options_.is_pointless && options_.is_pointless())
+            throw Error(EINTR, "it was interrupted before it was done");
+          if (progress) progress(done, total);
+        });
       },
   });
 }
@@ -196,11 +235,38 @@ std::unique_ptr<OpenDisk> StoreCaller::open_disk(const json& what) {
         return std::make_unique<RemoteDisk>(std::move(client), opened);
       },
       [&](std::shared_ptr<Local> local) -> std::unique_ptr<OpenDisk> {
-        DiskView view;
-        local->service->call("disk.open", what, {}, &view);
-        return std::make_unique<LocalDisk>(std::move(local), std::move(view));
+        ClientDisk disk;
+        local->service->call("disk.open", what, {}, &disk);
+        return std::make_unique<LocalDisk>(std::move(local), std::move(disk.view));
       },
   });
 }
+
+std::unique_ptr<StationDisk> StoreCaller::open_station_disk(const std::string& station) {
+  const json what{{"station", station}, {"write", true}};
+  return reach(Overloaded{
+      [&](ControlClient client) {
+        client.call("disk.open", what);
+        return std::make_unique<StationDisk>(std::move(client));
+      },
+      [&](const std::shared_ptr<Local>& local) -> std::unique_ptr<StationDisk> {
+        // Throws: with no server there is none.
+        ClientDisk disk;
+        local->service->call("disk.open", what, {}, &disk);
+        return nullptr;
+      },
+  });
+}
+
+void StationDisk::read(void* buffer, std::size_t length, std::uint64_t offset) {
+  client_.call_for_data("disk.read", {{"offset", offset}, {"length", length}}, buffer, length);
+}
+
+void StationDisk::write(const void* data, std::size_t length, std::uint64_t offset) {
+  const std::string digits = to_hex({static_cast<const unsigned char*>(data), length});
+  client_.call("disk.write", {{"offset", offset}, {"data", digits}});
+}
+
+void StationDisk::flush() { client_.call("disk.flush", json::object()); }
 
 }  // namespace plydisk

@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/file.hpp"
 #include "base/progress.hpp"
 #include "control/client.hpp"
 #include "control/service.hpp"
@@ -37,9 +38,33 @@ class OpenDisk {
   struct Extent {
     std::uint64_t offset, length;
     bool is_zero;
+    int file = -1;  // for open_file(); -1: it is in none
   };
   // Of the range from `offset` to the end of the disk, in order, at least one.
   virtual std::vector<Extent> extents(std::uint64_t offset) = 0;
+  // One that has extents of the disk, each byte at its place on it, for reading: so that a copy
+  // need not pass through the server. None if it can't be opened here. What lies behind its end is
+  // to be read with read().
+  virtual std::optional<File> open_file(int number) = 0;
+};
+
+// The disk of a station, as its firmware reads and writes it.
+//
+// Thread safety: used by one thread at a time.
+class StationDisk {
+ public:
+  // As the next, at most.
+  static constexpr std::size_t longest_request = 256 << 10;  // bytes
+
+  explicit StationDisk(ControlClient client) : client_(std::move(client)) {}
+  void read(void* buffer, std::size_t length, std::uint64_t offset);
+  void write(const void* data, std::size_t length, std::uint64_t offset);
+  void flush();
+  // Whether another request can be made after an error.
+  bool is_in_order() const noexcept { return client_.is_in_order(); }
+
+ private:
+  ControlClient client_;  // the connection is what keeps it open
 };
 
 class StoreCaller {
@@ -52,7 +77,7 @@ class StoreCaller {
     // How long the store stays open in this process after a call, for the next ones.
     std::chrono::milliseconds linger{0};
     // Whether nobody wants the answer any more of the call that this thread makes: asked now and
-    // then while a server is at work on it. May be empty.
+    // then while it is at work. May be empty.
     std::function<bool()> is_pointless;
     // How long to wait for a server that does not answer, or another process that has the store.
     std::chrono::milliseconds patience{3000};
@@ -68,6 +93,8 @@ class StoreCaller {
                       const Progress& progress = {});
   // `what`: the parameters of disk.open. It must be gone before this object is.
   std::unique_ptr<OpenDisk> open_disk(const nlohmann::json& what);
+  // As the station's firmware. ENOTCONN if no server runs.
+  std::unique_ptr<StationDisk> open_station_disk(const std::string& station);
 
  private:
   class RemoteDisk;

@@ -124,8 +124,7 @@ Layer::Layer(const std::filesystem::path& folder, const LayerIdentity& identity,
     throw Error(EUCLEAN, data.path() + " was truncated: it has " + std::to_string(data.size()) +
                              " bytes instead of " + std::to_string(identity.disk_size) +
                              "; restore it from a backup or discard the layer");
-  data_ = std::make_unique<MappedFile>(std::move(data), identity.disk_size,
-                                       options.may_tear);
+  data_ = std::make_unique<MappedFile>(std::move(data), identity.disk_size, options.may_tear);
   index_ = std::make_unique<SectorIndex>(folder / SectorIndex::file_name, identity, durability_);
   if (map_->believed())
     find_unsaved_changes();

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "base/file.hpp"
 #include "base/units.hpp"
 #include "layer/frozen_index.hpp"
 #include "layer/index_rows.hpp"
@@ -47,7 +48,9 @@ void SectorIndex::create(const std::filesystem::path& path, const LayerIdentity&
 
 SectorIndex::SectorIndex(const std::filesystem::path& path, const LayerIdentity& identity,
                          Durability durability)
-    : db_(Database::open(path, Database::Mode::read_write)), disk_size_(identity.disk_size) {
+    : path_(path),
+      db_(Database::open(path, Database::Mode::read_write)),
+      disk_size_(identity.disk_size) {
   // Exclusive before the first access: so the WAL needs no shared memory, and nobody else gets in.
   db_.exec("PRAGMA locking_mode=EXCLUSIVE; PRAGMA wal_autocheckpoint=0;");
   db_.exec(durability == Durability::durable ? "PRAGMA synchronous=FULL"
@@ -135,10 +138,20 @@ void SectorIndex::finish() {
   upsert_.reset();
   insert_pending_.reset();
   find_.reset();
-  pack_index(db_, disk_size_);
   // Few large pages are read sooner than many small ones, and nothing is written to them any more.
-  db_.exec("PRAGMA journal_mode=DELETE; PRAGMA page_size=16384; VACUUM");
+  // A file of its own, which takes the place of this one when it is whole, and so needs no journal.
+  const std::filesystem::path finished(path_.string() + ".new");
+  std::error_code ignored;
+  std::filesystem::remove(finished, ignored);
+  db_.exec("PRAGMA journal_mode=DELETE; PRAGMA page_size=16384");
+  db_.prepare("VACUUM INTO ?").bind(1, std::string_view(finished.native())).run();
+  {
+    auto packed = Database::open(finished, Database::Mode::read_write);
+    packed.exec("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF");
+    pack_index(packed, disk_size_);
+  }
   db_.close();
+  replace_file_durably(finished, path_);
 }
 
 }  // namespace plydisk

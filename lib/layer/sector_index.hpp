@@ -80,6 +80,7 @@ class SectorIndex {
   void finish();
 
  private:
+  const std::filesystem::path path_;
   Database db_;
   const std::uint64_t disk_size_;  // bytes
   std::mutex mutex_;               // protects db_ and its statements

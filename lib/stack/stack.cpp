@@ -10,7 +10,7 @@ namespace {
 // found it by then; it can look for some six at a time.
 constexpr std::size_t pieces_ahead = 8;
 
-struct Piece {
+struct SourcePiece {
   Source source;
   std::uint64_t offset, length;
 };
@@ -19,7 +19,7 @@ struct Piece {
 
 void Stack::read(void* buffer, std::size_t length, std::uint64_t offset) const {
   // Kept from one request to the next, to spare the allocation.
-  thread_local std::vector<Piece> pieces;
+  thread_local std::vector<SourcePiece> pieces;
   pieces.clear();
   for_each_source(offset, length, [](Source source, std::uint64_t at, std::uint64_t bytes) {
     pieces.push_back({source, at, bytes});
@@ -28,7 +28,7 @@ void Stack::read(void* buffer, std::size_t length, std::uint64_t offset) const {
   // for.
   if (pieces.size() > 1) {
     const Backing& backing = version->backing();
-    for (const Piece& piece : pieces) {
+    for (const SourcePiece& piece : pieces) {
       if (piece.source.is_backing() ? backing.is_cold()
                                     : !piece.source.is_zeros() && piece.source.file().is_cold())
         prefetch_piece(piece.source, piece.offset, piece.length);
@@ -41,7 +41,7 @@ void Stack::read(void* buffer, std::size_t length, std::uint64_t offset) const {
   for (std::size_t number = 0; number < pieces_ahead; ++number) touch(number);
   for (std::size_t number = 0; number < pieces.size(); ++number) {
     touch(number + pieces_ahead);
-    const Piece& piece = pieces[number];
+    const SourcePiece& piece = pieces[number];
     char* const to = static_cast<char*>(buffer) + (piece.offset - offset);
     if (piece.source.is_zeros())
       std::memset(to, 0, piece.length);
@@ -67,12 +67,37 @@ void Stack::prefetch(std::uint64_t offset, std::uint64_t length) const {
 
 void Stack::for_each_extent(std::uint64_t offset, std::uint64_t length,
                             const Backing::ExtentFn& fn) const {
-  for_each_source(offset, length, [&](Source source, std::uint64_t at, std::uint64_t bytes) {
-    if (source.is_backing())
-      version->backing().for_each_extent(at, bytes, fn);
-    else
-      fn(at, bytes, source.is_zeros());
+  for_each_place(offset, length, [&](Source source, std::uint64_t at, std::uint64_t bytes) {
+    fn(at, bytes, source.is_zeros());
   });
+}
+
+void Stack::for_each_place(std::uint64_t offset, std::uint64_t length, const PlaceFn& fn) const {
+  for_each_source(offset, length, [&](Source source, std::uint64_t at, std::uint64_t bytes) {
+    if (!source.is_backing()) return fn(source, at, bytes);
+    version->backing().for_each_extent(at, bytes,
+                                       [&](std::uint64_t from, std::uint64_t count, bool is_zero) {
+                                         fn(is_zero ? Source::zeros() : source, from, count);
+                                       });
+  });
+}
+
+std::vector<Stack::SourceFile> Stack::files() const {
+  std::vector<SourceFile> files;
+  if (const File* const file = version->backing().file())
+    files.push_back({Source::backing(), file});
+  for (const Source source : version->layer_sources())
+    files.push_back({source, &source.file().file()});
+  for (const auto& layer : layers)
+    if (layer->kind() == LayerKind::data)
+      files.push_back({Source::file(layer->data()), &layer->data().file()});
+  return files;
+}
+
+int number_of(Source source, const std::vector<Stack::SourceFile>& files) {
+  for (std::size_t number = 0; number < files.size(); ++number)
+    if (files[number].source == source) return static_cast<int>(number);
+  return -1;
 }
 
 std::vector<std::uint64_t> chunks_held(const std::vector<std::shared_ptr<Layer>>& layers) {
@@ -91,19 +116,13 @@ std::uint64_t fold(const std::vector<std::shared_ptr<Layer>>& layers, Layer& out
   std::uint64_t copied = 0, done = 0;
   std::vector<std::byte> buffer(chunk_size);
   for (const std::uint64_t chunk : chunks) {
-    SectorSet missing = SectorSet::all(), zeros, pass;
-    for (const auto& layer : layers) {
-      const ChunkState state = layer->find(chunk);
-      (state.data() & missing).for_each_run([&](unsigned first, unsigned count) {
-        const std::uint64_t offset = chunk * chunk_size + first * sector_size;
-        layer->data().read(buffer.data(), count * sector_size, offset);
-        out.write(buffer.data(), count * sector_size, offset);
-        copied += count * sector_size;
-      });
-      zeros |= state.zeros() & missing;
-      pass |= state.pass() & missing;
-      missing &= ~(state.valid | state.zero);
-    }
+    const auto copy = [&](const Layer& layer, unsigned first, unsigned count) {
+      const std::uint64_t offset = chunk * chunk_size + first * sector_size;
+      layer.data().read(buffer.data(), count * sector_size, offset);
+      out.write(buffer.data(), count * sector_size, offset);
+      copied += count * sector_size;
+    };
+    const auto [zeros, pass] = for_each_newest(layers, chunk, SectorSet::all(), copy);
     if (!(zeros | pass).empty()) out.import_state(chunk, zeros, pass);
     if (progress && ++done % 64 == 0) progress(done * chunk_size, chunks.size() * chunk_size);
   }

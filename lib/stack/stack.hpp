@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -23,6 +24,17 @@ struct Stack {
   // Calls fn(offset, length, is_zero) over the range, in order, without gaps.
   void for_each_extent(std::uint64_t offset, std::uint64_t length,
                        const Backing::ExtentFn& fn) const;
+
+  // The files that its bytes may be in, each byte at its place on the disk. They stay open as long
+  // as the stack is kept.
+  struct SourceFile {
+    Source source;
+    const File* file;
+  };
+  std::vector<SourceFile> files() const;
+  // Likewise calls fn(source, offset, length); holes of the backing are zeros.
+  using PlaceFn = std::function<void(Source, std::uint64_t, std::uint64_t)>;
+  void for_each_place(std::uint64_t offset, std::uint64_t length, const PlaceFn& fn) const;
 
   // Calls fn(source, offset, length), in bytes of the disk, over the range in order, adjacent
   // pieces of one source joined.
@@ -87,6 +99,32 @@ struct Stack {
     }
   }
 };
+
+// Which of a stack's files it is; -1: none.
+int number_of(Source source, const std::vector<Stack::SourceFile>& files);
+
+// Sectors of a chunk that layers hold otherwise than as data.
+struct DatalessSectors {
+  SectorSet zeros, pass;
+};
+
+// Calls fn(layer, first, count) for the runs of the chunk's `wanted` sectors of which a layer's
+// data is the newest copy. `layers`: newest first.
+template <typename Fn>
+DatalessSectors for_each_newest(const std::vector<std::shared_ptr<Layer>>& layers,
+                                std::uint64_t chunk, SectorSet wanted, Fn&& fn) {
+  DatalessSectors dataless;
+  for (const auto& layer : layers) {
+    const ChunkState state = layer->find(chunk);
+    (state.data() & wanted).for_each_run([&](unsigned first, unsigned count) {
+      fn(*layer, first, count);
+    });
+    dataless.zeros |= state.zeros() & wanted;
+    dataless.pass |= state.pass() & wanted;
+    wanted &= ~(state.valid | state.zero);
+  }
+  return dataless;
+}
 
 // The chunks of which any of the layers holds something, in order.
 std::vector<std::uint64_t> chunks_held(const std::vector<std::shared_ptr<Layer>>& layers);

@@ -94,6 +94,12 @@ class Version {
   Backing& backing() const noexcept { return *backing_; }
   const std::shared_ptr<Backing>& shared_backing() const noexcept { return backing_; }
   bool has_layers() const noexcept { return !data_.empty(); }
+  // Of its layers, oldest first.
+  std::vector<Source> layer_sources() const {
+    std::vector<Source> sources;
+    for (const auto& data : data_) sources.push_back(Source::file(*data));
+    return sources;
+  }
 
   // Calls fn(first, count, source) for the runs of the chunk's sectors first … first+count-1.
   template <typename Fn>

@@ -34,6 +34,7 @@ CREATE TABLE image(
   created INTEGER NOT NULL,
   changed INTEGER NOT NULL,
   published INTEGER NOT NULL,
+  newest INTEGER NOT NULL CHECK(newest >= published),  -- number that was given out last
   backing_size INTEGER NOT NULL CHECK(backing_size >= 0),
   backing_mtime_ns INTEGER NOT NULL,
   backing_dirty INTEGER NOT NULL CHECK(backing_dirty IN (0, 1)),
@@ -41,12 +42,38 @@ CREATE TABLE image(
   FOREIGN KEY(name, published) REFERENCES version(image, number) DEFERRABLE INITIALLY DEFERRED
 ) STRICT;
 
+-- Images whose folders may be removed, as with layers in `doomed` below.
+CREATE TABLE doomed_image(image TEXT NOT NULL PRIMARY KEY) STRICT;
+CREATE TRIGGER image_gone AFTER DELETE ON image
+  BEGIN INSERT OR IGNORE INTO doomed_image VALUES(old.name); END;
+CREATE TRIGGER image_there AFTER INSERT ON image
+  BEGIN DELETE FROM doomed_image WHERE image = new.name; END;
+
+-- `base`: the version on which it was made or, when that is gone or retired, the next one that is
+-- below it; 0: none. An open version has the layers of the version that it was opened on, and a
+-- session of its station that writes what it will have besides.
 CREATE TABLE version(
   image TEXT NOT NULL REFERENCES image(name) ON DELETE CASCADE,
   number INTEGER NOT NULL CHECK(number >= 1),
+  state TEXT NOT NULL CHECK(state IN ('open', 'frozen', 'retired')),
+  base INTEGER NOT NULL CHECK(base < number),
+  station TEXT REFERENCES station(name) CHECK((station IS NULL) <> (state = 'open')),
+  comment TEXT NOT NULL,
   created INTEGER NOT NULL,
   PRIMARY KEY(image, number)
 ) STRICT;
+CREATE INDEX version_by_station ON version(station);
+
+-- Stations that get a version before it is published.
+CREATE TABLE version_test(
+  image TEXT NOT NULL,
+  number INTEGER NOT NULL,
+  station TEXT NOT NULL REFERENCES station(name) ON DELETE CASCADE,
+  PRIMARY KEY(image, station),
+  FOREIGN KEY(image, number) REFERENCES version(image, number) ON DELETE CASCADE
+) STRICT;
+CREATE INDEX version_test_by_version ON version_test(image, number);
+CREATE INDEX version_test_by_station ON version_test(station);
 
 CREATE TABLE session(
   id TEXT NOT NULL PRIMARY KEY
@@ -242,6 +269,11 @@ Catalogue::Catalogue(const std::filesystem::path& store) {
     role_ = StoreRole::station;
   Statement made(db_, "SELECT value FROM meta WHERE key='created'");
   if (made.step()) created_ = std::stoll(made.text(0));
+}
+
+std::vector<std::string> Catalogue::find_faults() {
+  const std::lock_guard lock(mutex_);
+  return db_.find_faults();
 }
 
 std::string Catalogue::parameter(const std::string& name) {

@@ -26,7 +26,7 @@
 namespace plydisk {
 
 // Raised when a store cannot be read by older programs; newer ones are refused (EPROTONOSUPPORT).
-inline constexpr int store_format = 6;
+inline constexpr int store_format = 7;
 
 // A server's store has images for many stations. A station's has one image, the export of a server,
 // and one session on it, whose layers are the station's own; its writes to "server-…" and "direct"
@@ -44,6 +44,7 @@ struct ImageRecord {
   std::int64_t created = 0;
   std::int64_t changed = 0;  // when its record was last; kept by the catalogue
   unsigned published = 1;    // version number
+  unsigned newest = 1;       // the number that was given to a version last, which may be gone
   // What the backing was when it was last ours: to notice changes behind our back.
   std::uint64_t backing_size = 0;
   std::int64_t backing_mtime_ns = 0;  // 0: not checked (block devices)
@@ -54,9 +55,18 @@ struct ImageRecord {
 struct VersionRecord {
   std::string image;
   unsigned number = 1;
-  std::string state;  // "published" (one of each image: ImageRecord::published), "frozen"
-  std::int64_t created = 0;
-  std::vector<std::string> layers;  // uuids, oldest first; none: the backing alone
+  // "open": `station` writes to it, and it has the layers of its base; "frozen"; "published" (one
+  // of each image: ImageRecord::published); "retired": merged into another, and gone once nobody
+  // uses it.
+  std::string state;
+  // The version on which it was made or, when that is gone or retired, the next one that is below
+  // it; 0: none.
+  unsigned base = 0;
+  std::string station;
+  std::string comment;
+  std::int64_t created = 0;          // when it was made, or frozen
+  std::vector<std::string> layers;   // uuids, oldest first; none: the backing alone
+  std::vector<std::string> testers;  // stations that get it already
 };
 
 // What of a station's layer is at its server: the writer, as in Foundation, of the last session
@@ -139,6 +149,9 @@ class Catalogue {
   // Every change is told there, once it is done.
   EventLog& events() noexcept { return events_; }
 
+  // SQLite's integrity check: sentences about faults.
+  std::vector<std::string> find_faults();
+
   std::vector<ImageRecord> images();
   std::optional<ImageRecord> find_image(const std::string& name);
   ImageRecord image(const std::string& name);  // ENOENT lists the nearest names
@@ -151,12 +164,40 @@ class Catalogue {
   // Removes it with its versions and their layers' records; EBUSY while sessions or stations refer
   // to it.
   void remove_image(const std::string& name);
+  // Images whose folders may be removed, as doomed_layers().
+  std::vector<std::string> doomed_images();
+  void announce_image(const std::string& name);
+  void forget_doomed_image(const std::string& name);
 
   std::vector<VersionRecord> versions(const std::string& image);
   VersionRecord version(const std::string& image, unsigned number);
   // Adds a version in one transaction, with the records of those of its layers that are new or were
-  // a session's. A version added as "published" becomes the image's published one.
-  void add_version(const VersionRecord& version, const std::vector<LayerRecord>& layers);
+  // a session's. Its number is the image's next, whatever the record says, and is returned. A
+  // version added as "published" becomes the image's published one. EBUSY: another is open already.
+  unsigned add_version(const VersionRecord& version, const std::vector<LayerRecord>& layers);
+  // Makes an open version a frozen one with the layers that it has already and `layer`, which may
+  // have been the session's, and removes its station's session, if that is named.
+  void close_version(const std::string& image, unsigned number, const LayerRecord& layer,
+                     const std::string& session);
+  // EINVAL for an open one.
+  void publish_version(const std::string& image, unsigned number);
+  // Lets just these stations get the version before it is published. ENOENT: no such station.
+  void test_version(const std::string& image, unsigned number,
+                    const std::vector<std::string>& stations);
+  void comment_version(const std::string& image, unsigned number, const std::string& comment);
+  // Removes the version, and its session, if one is named. EBUSY: it is published, or others use
+  // it.
+  void remove_version(const std::string& image, unsigned number, const std::string& session = {});
+  // Lets `layer`, if there is one, stand for those of `merged` (oldest first) in all versions that
+  // have them one after the other, and retires these versions. EAGAIN: they have changed.
+  void merge_layers(const std::string& image, const std::vector<std::string>& merged,
+                    const std::optional<LayerRecord>& layer, const std::vector<unsigned>& retired);
+  // Retired ones that no session is on any more.
+  std::vector<VersionRecord> unused_versions();
+  // The version that a station gets at its next session.
+  unsigned version_for(const std::string& image, const std::string& station);
+  // The version that is open for a station.
+  std::optional<VersionRecord> open_version(const std::string& image);
 
   std::vector<LayerRecord> layers();
   std::optional<LayerRecord> find_layer(const std::string& uuid);
@@ -172,7 +213,7 @@ class Catalogue {
   std::optional<StationRecord> find_station(const std::string& name);
   StationRecord station(const std::string& name);
   void add_station(const StationRecord& station);
-  // As change_image().
+  // As change_image(). EBUSY if it gets another image than the one that it has a version open of.
   StationRecord change_station(const std::string& name,
                                const std::function<void(StationRecord&)>& change);
   // Its sessions at rest go with it. EEXIST if the new name is taken; EBUSY while a session is

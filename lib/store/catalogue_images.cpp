@@ -1,4 +1,4 @@
-// Images, their versions, and the layers of both.
+// Images, and the layers that there are.
 #include <ctime>
 
 #include "base/uuid.hpp"
@@ -15,7 +15,7 @@ namespace {
 
 constexpr const char* select_images =
     "SELECT name, size, backing, linked, description, writes, created, published, backing_size, "
-    "backing_mtime_ns, backing_dirty, uuid, writer, changed FROM image ";
+    "backing_mtime_ns, backing_dirty, uuid, writer, changed, newest FROM image ";
 
 ImageRecord read_image(const Statement& row) {
   ImageRecord image;
@@ -33,6 +33,7 @@ ImageRecord read_image(const Statement& row) {
   image.uuid = row.text(11);
   image.writer = row.text(12);
   image.changed = row.integer(13);
+  image.newest = static_cast<unsigned>(row.integer(14));
   return image;
 }
 
@@ -49,23 +50,6 @@ std::optional<ImageRecord> find_image_row(Database& db, const std::string& name)
   if (!row.step()) return std::nullopt;
   return read_image(row);
 }
-
-VersionRecord read_version(Database& db, const Statement& row) {
-  VersionRecord version;
-  version.image = row.text(0);
-  version.number = static_cast<unsigned>(row.integer(1));
-  version.created = row.integer(2);
-  version.state = row.integer(3) != 0 ? "published" : "frozen";
-  Statement layer = prepare(
-      db, "SELECT layer FROM version_layer WHERE image = ? AND number = ? ORDER BY position",
-      version.image, version.number);
-  while (layer.step()) version.layers.push_back(layer.text(0));
-  return version;
-}
-
-constexpr const char* select_versions =
-    "SELECT image, number, version.created, number = published FROM version "
-    "JOIN image ON image.name = version.image ";
 
 }  // namespace
 
@@ -99,14 +83,16 @@ void Catalogue::add_image(const ImageRecord& image) {
                             " already: choose another name, or remove it first");
   run(db_,
       "INSERT INTO image(name, size, backing, linked, description, writes, created, published, "
-      "backing_size, backing_mtime_ns, backing_dirty, uuid, writer, changed) "
-      "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      "backing_size, backing_mtime_ns, backing_dirty, uuid, writer, changed, newest) "
+      "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
       image.name, image.size, image.backing, image.linked, image.description, image.writes,
       image.created, image.published, image.backing_size, image.backing_mtime_ns,
       image.backing_dirty, image.uuid.empty() ? random_uuid() : image.uuid, image.writer,
       image.created);
-  run(db_, "INSERT INTO version(image, number, created) VALUES(?, 1, ?)", image.name,
-      image.created);
+  run(db_,
+      "INSERT INTO version(image, number, state, base, comment, created) "
+      "VALUES(?, 1, 'frozen', 0, '', ?)",
+      image.name, image.created);
   transaction.commit();
   events_.add(Topic::images, "added", image.name);
 }
@@ -153,60 +139,6 @@ void Catalogue::remove_image(const std::string& name) {
   events_.add(Topic::layers, "removed", "", "of image " + name);
 }
 
-std::vector<VersionRecord> Catalogue::versions(const std::string& image) {
-  const std::lock_guard lock(mutex_);
-  rows::require_image(db_, image);
-  std::vector<VersionRecord> versions;
-  Statement row =
-      prepare(db_, std::string(select_versions) + "WHERE image = ? ORDER BY number", image);
-  while (row.step()) versions.push_back(read_version(db_, row));
-  return versions;
-}
-
-VersionRecord Catalogue::version(const std::string& image, unsigned number) {
-  const std::lock_guard lock(mutex_);
-  rows::require_version(db_, image, number);
-  Statement row =
-      prepare(db_, std::string(select_versions) + "WHERE image = ? AND number = ?", image, number);
-  row.step();
-  return read_version(db_, row);
-}
-
-void Catalogue::add_version(const VersionRecord& version, const std::vector<LayerRecord>& layers) {
-  if (version.number == 0) throw Error(EINVAL, "versions are numbered from 1");
-  if (version.state != "published" && version.state != "frozen")
-    throw Error(EINVAL, "a version cannot have the state " + quote(version.state));
-  const std::lock_guard lock(mutex_);
-  Transaction transaction(db_);
-  rows::require_image(db_, version.image);
-  if (rows::exists(db_, "SELECT 1 FROM version WHERE image = ? AND number = ?", version.image,
-                   version.number))
-    throw Error(EEXIST, "the image " + quote(version.image) + " has a version " +
-                            std::to_string(version.number) + " already");
-  run(db_, "INSERT INTO version(image, number, created) VALUES(?, ?, ?)", version.image,
-      version.number, version.created);
-  for (const LayerRecord& layer : layers) {
-    rows::require_layer_of(layer, version.image);
-    // A session's layer may become the version's.
-    run(db_, "DELETE FROM layer WHERE uuid = ?", layer.uuid);
-    rows::insert_layer(db_, layer);
-  }
-  rows::require_parents(db_, layers);
-  int position = 0;
-  for (const std::string& uuid : version.layers) {
-    if (!rows::exists(db_, "SELECT 1 FROM layer WHERE uuid = ? AND image = ?", uuid, version.image))
-      throw Error(ENOENT,
-                  "there is no layer " + quote(uuid) + " of the image " + quote(version.image));
-    run(db_, "INSERT INTO version_layer(image, number, position, layer) VALUES(?, ?, ?, ?)",
-        version.image, version.number, position++, uuid);
-  }
-  if (version.state == "published")
-    run(db_, "UPDATE image SET published = ? WHERE name = ?", version.number, version.image);
-  transaction.commit();
-  for (const LayerRecord& layer : layers) events_.add(Topic::layers, "added", layer.uuid);
-  events_.add(Topic::images, "version added", version.image, std::to_string(version.number));
-}
-
 std::vector<LayerRecord> Catalogue::layers() {
   const std::lock_guard lock(mutex_);
   std::vector<LayerRecord> layers;
@@ -234,6 +166,27 @@ void Catalogue::forget_doomed(const std::vector<std::string>& uuids) {
   Transaction transaction(db_);
   for (const std::string& uuid : uuids) run(db_, "DELETE FROM doomed WHERE layer = ?", uuid);
   transaction.commit();
+}
+
+std::vector<std::string> Catalogue::doomed_images() {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> names;
+  Statement row(db_, "SELECT image FROM doomed_image");
+  while (row.step()) names.push_back(row.text(0));
+  return names;
+}
+
+void Catalogue::announce_image(const std::string& name) {
+  require_valid_name("image", name);
+  const std::lock_guard lock(mutex_);
+  if (find_image_row(db_, name))
+    throw Error(EEXIST, "there is an image " + quote(name) + " already");
+  run(db_, "INSERT OR IGNORE INTO doomed_image VALUES(?)", name);
+}
+
+void Catalogue::forget_doomed_image(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  run(db_, "DELETE FROM doomed_image WHERE image = ?", name);
 }
 
 std::optional<LayerRecord> Catalogue::find_layer(const std::string& uuid) {

@@ -73,6 +73,13 @@ void no_such_image(Database& db, const std::string& name) {
   throw Error(ENOENT, "there is no image " + quote(name) + suggestion(name, names));
 }
 
+void no_such_station(Database& db, const std::string& name) {
+  std::vector<std::string> names;
+  for (Statement row(db, "SELECT name FROM station ORDER BY name"); row.step();)
+    names.push_back(row.text(0));
+  throw Error(ENOENT, "there is no station " + quote(name) + suggestion(name, names));
+}
+
 void require_image(Database& db, const std::string& name) {
   if (!exists(db, "SELECT 1 FROM image WHERE name = ?", name)) no_such_image(db, name);
 }

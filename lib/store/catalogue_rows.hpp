@@ -64,6 +64,7 @@ inline std::optional<std::string> null_if_empty(const std::string& text) {
 void require_text(std::string_view what, std::string_view text);
 // A disk's size: a multiple of 512, more than 0, at most 2^62.
 void require_disk_size(std::uint64_t size);
+[[noreturn]] void no_such_station(Database& db, const std::string& name);
 [[noreturn]] void no_such_image(Database& db, const std::string& name);
 void require_image(Database& db, const std::string& name);
 void require_version(Database& db, const std::string& image, unsigned number);

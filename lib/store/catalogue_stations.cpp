@@ -42,13 +42,6 @@ std::optional<StationRecord> find_station_row(Database& db, const std::string& n
   return read_station(db, row);
 }
 
-[[noreturn]] void no_such_station(Database& db, const std::string& name) {
-  std::vector<std::string> names;
-  for (Statement row(db, "SELECT name FROM station ORDER BY name"); row.step();)
-    names.push_back(row.text(0));
-  throw Error(ENOENT, "there is no station " + quote(name) + suggestion(name, names));
-}
-
 void require_sound(const StationRecord& station) {
   require_valid_name("station", station.name);
   rows::require_text("the comment", station.comment);
@@ -70,6 +63,16 @@ void write_networks(Database& db, const StationRecord& station) {
         position++, network);
 }
 
+// Versions that only this station can write. `image`: but of this one.
+void require_none_open(Database& db, const std::string& station, const std::string& image) {
+  Statement open = prepare(db, "SELECT image, number FROM version WHERE station = ? AND image <> ?",
+                           station, image);
+  if (open.step())
+    throw Error(EBUSY, "version " + std::to_string(open.integer(1)) + " of image " +
+                           quote(open.text(0)) + " is open for the station " + quote(station) +
+                           ": close or discard it first");
+}
+
 }  // namespace
 
 std::vector<StationRecord> Catalogue::stations() {
@@ -88,7 +91,7 @@ std::optional<StationRecord> Catalogue::find_station(const std::string& name) {
 StationRecord Catalogue::station(const std::string& name) {
   const std::lock_guard lock(mutex_);
   if (auto station = find_station_row(db_, name)) return *station;
-  no_such_station(db_, name);
+  rows::no_such_station(db_, name);
 }
 
 void Catalogue::add_station(const StationRecord& station) {
@@ -114,11 +117,14 @@ StationRecord Catalogue::change_station(const std::string& name,
   const std::lock_guard lock(mutex_);
   Transaction transaction(db_);
   std::optional<StationRecord> station = find_station_row(db_, name);
-  if (!station) no_such_station(db_, name);
+  if (!station) rows::no_such_station(db_, name);
   change(*station);
   station->changed = std::time(nullptr);
   require_sound(*station);
-  if (station->image) rows::require_image(db_, *station->image);
+  if (station->image) {
+    rows::require_image(db_, *station->image);
+    require_none_open(db_, name, *station->image);
+  }
   run(db_,
       "UPDATE station SET image = ?, writes = ?, destinations = ?, secret = ?, proven = ?, "
       "comment = ?, created = ?, changed = ? WHERE name = ?",
@@ -133,7 +139,8 @@ StationRecord Catalogue::change_station(const std::string& name,
 void Catalogue::remove_station(const std::string& name) {
   const std::lock_guard lock(mutex_);
   Transaction transaction(db_);
-  if (!find_station_row(db_, name)) no_such_station(db_, name);
+  if (!find_station_row(db_, name)) rows::no_such_station(db_, name);
+  require_none_open(db_, name, "");
   Statement row = prepare(db_,
                           "SELECT id, ended FROM session WHERE station = ?1 AND (ended = 0 OR "
                           "EXISTS(SELECT 1 FROM layer WHERE layer.session = session.id))",
@@ -158,7 +165,7 @@ StationRecord Catalogue::rename_station(const std::string& name, const std::stri
   const std::lock_guard lock(mutex_);
   Transaction transaction(db_);
   std::optional<StationRecord> station = find_station_row(db_, name);
-  if (!station) no_such_station(db_, name);
+  if (!station) rows::no_such_station(db_, name);
   if (name == new_name) return *station;
   if (find_station_row(db_, new_name))
     throw Error(EEXIST, "there is a station " + quote(new_name) + " already");
@@ -179,6 +186,8 @@ StationRecord Catalogue::rename_station(const std::string& name, const std::stri
   run(db_, "UPDATE station SET name = ?, changed = ? WHERE name = ?", new_name, station->changed,
       name);
   run(db_, "UPDATE station_allow SET station = ? WHERE station = ?", new_name, name);
+  run(db_, "UPDATE version SET station = ? WHERE station = ?", new_name, name);
+  run(db_, "UPDATE version_test SET station = ? WHERE station = ?", new_name, name);
   run(db_, "UPDATE session SET station = ? WHERE station = ?", new_name, name);
   transaction.commit();
   events_.add(Topic::stations, "renamed", new_name, name);

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <utility>
 
+#include "base/byte_size.hpp"
 #include "base/error.hpp"
 #include "store/names.hpp"
 
@@ -21,29 +21,20 @@ constexpr std::array<std::pair<Destination, const char*>, 6> destination_names{{
     {Destination::client_persistent, "client-persistent"},
 }};
 
-constexpr std::string_view size_suffixes = "KMGT";  // 2^10, 2^20, …
-
 std::uint64_t parse_limit(std::string_view text) {
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  std::string_view rest(end, text.data() + text.size());
-  unsigned shift = 0;
-  if (rest.size() == 1)
-    if (const auto at = size_suffixes.find(rest.front()); at != std::string_view::npos) {
-      shift = 10 * (static_cast<unsigned>(at) + 1);
-      rest = {};
-    }
-  if (error != std::errc() || !rest.empty() || value == 0 || value > (1ULL << 60 >> shift))
+  const std::optional<std::uint64_t> bytes = parse_byte_size(text);
+  if (!bytes || *bytes == 0 || *bytes > 1ULL << 60)
     throw Error(EINVAL, quote(text) +
                             " is not a size: use a number of bytes, or of K, M, G or T, as in "
                             "client-ram:2G");
-  return value << shift;
+  return *bytes;
 }
 
 std::string format_limit(std::uint64_t bytes) {
   std::size_t suffix = 0;
-  for (; suffix < size_suffixes.size() && bytes % 1024 == 0; ++suffix) bytes /= 1024;
-  return std::to_string(bytes) + (suffix == 0 ? "" : std::string(1, size_suffixes[suffix - 1]));
+  for (; suffix < byte_size_suffixes.size() && bytes % 1024 == 0; ++suffix) bytes /= 1024;
+  return std::to_string(bytes) +
+         (suffix == 0 ? "" : std::string(1, byte_size_suffixes[suffix - 1]));
 }
 
 }  // namespace

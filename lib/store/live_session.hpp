@@ -37,13 +37,16 @@ struct LiveSession {
 
   // Protected by the store's mutex.
   unsigned connections = 0;
-  bool finishing = false;  // nobody may join any more
+  unsigned of_firmware = 0;  // among these
+  bool is_taken = false;     // by the station's system, which leaves nothing to the firmware
+  bool finishing = false;    // nobody may join any more
   Clock::time_point idle_since = Clock::now();
   Destination claimed = Destination::server_volatile;  // copy of record.writes, for direct's claim
   bool takes_image = false;  // on its way to `direct`: the image is claimed already
   std::string peer;
   std::uint64_t epoch = 0;  // of the newest connections, whose gate this is
   std::shared_ptr<Gate> gate = std::make_shared<Gate>();
+  const std::shared_ptr<Gate> firmware_gate = std::make_shared<Gate>();
   // `record` and `layers` as they were last saved or published: what others look at, since a change
   // may take long.
   SessionRecord seen_record;

@@ -19,6 +19,12 @@ void check_grace(std::string_view value) {
                             ": use a whole number of seconds from 0 to 86400");
 }
 
+void check_boot_identity(std::string_view value) {
+  if (value != "hostname" && value != "mac" && value != "serial")
+    throw Error(EINVAL,
+                "boot-identity cannot be " + quote(value) + ": use hostname, mac or serial");
+}
+
 void check_unknown_stations(std::string_view value) {
   if (value != "local" && value != "allow" && value != "refuse")
     throw Error(EINVAL,
@@ -30,6 +36,10 @@ constexpr std::array specs{
                   "How long the session of a disk that plydisk attach has attached waits after the "
                   "last connection is gone (0 to 86400).",
                   check_grace},
+    ParameterSpec{"boot-identity", "hostname", "",
+                  "What a station that boots is known by: hostname (of DHCP; else mac), mac (of its "
+                  "network card), serial (of SMBIOS).",
+                  check_boot_identity},
     ParameterSpec{"default-writes", "server-volatile", "",
                   "Where a session's writes go if neither its station nor its image says.",
                   [](std::string_view value) { WritePlan plan(value); }},

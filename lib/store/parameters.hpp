@@ -17,6 +17,8 @@ struct ParameterSpec {
 };
 
 // All parameters, ordered by name:
+//   boot-identity      hostname          hostname | mac | serial: what a station's name is made of
+//                                        when it boots over the network
 //   default-writes     server-volatile   where writes go if neither station nor image says
 //   session-grace      30 seconds        0 … 86400; how long a session waits for its station
 //   unknown-stations   local             local | allow | refuse: stations that were not added;

@@ -327,7 +327,8 @@ bool StoreImpl::follow_station(LiveSession& session, const RedirectOptions& opti
   // It has been elsewhere, and nothing has come here since.
   const bool goes_on = !options.carry && session.begun && !session.layers.empty() &&
                        session.layers.back().destination == result.to &&
-                       session.layers.back().kind == "data";
+                       session.layers.back().kind == "data" &&
+                       !find_viewed_layer(session.layers.back().uuid);
   if (!goes_on) return false;
   session.record.writes = result.to;
   save(session);
@@ -395,6 +396,8 @@ RedirectResult StoreImpl::redirect(const std::string& name, const WritePlan& pla
   if (session->ended) throw Error(ESHUTDOWN, "session " + quote(name) + " has ended");
   if (is_station() && plan != session->record.plan)
     require_no_server_sizes(plan, session->record.station);
+
+  require_open_version_here(session->record, destination);
 
   RedirectResult result;
   result.session = session->record.id;

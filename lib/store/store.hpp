@@ -5,6 +5,7 @@
 //   STORE/control            the server's control socket
 //   STORE/images/NAME/disk   the backing of an image that was copied in or made
 //   STORE/layers/UUID/       data, map, index.sqlite
+//   STORE/captures/NAME/     a disk that is being copied or made, by a program of its own
 //
 // The administrator's verbs are here, each one transaction; so is the door for stations: connect().
 // Thread safety: every function may be called from any thread.
@@ -23,7 +24,10 @@
 #include "base/progress.hpp"
 #include "store/catalogue.hpp"
 #include "store/names.hpp"
+#include "store/own_layers.hpp"
 #include "store/upstream.hpp"
+#include "store/version_upload.hpp"
+#include "store/version_verbs.hpp"
 
 namespace plydisk {
 
@@ -52,7 +56,10 @@ struct StoreOptions {
 struct Peer {
   bool local = true;    // a Unix socket or a loopback address
   std::string address;  // numeric, or "unix"
+  // The firmware of a station, for which an administrator's program on this machine speaks.
+  bool is_firmware = false;
 };
+inline Peer firmware_peer() { return {true, "firmware", true}; }
 
 struct ImageStatus {
   ImageRecord record;
@@ -68,6 +75,10 @@ struct SessionStatus {
   bool persistent = false;  // whether what is written now survives
   unsigned connections = 0;
   std::vector<std::string> layers;  // uuids, newest first
+  // The version that its station gets at its next session, if it keeps no writes; and whether it is
+  // another one than this session's, and the station keeps writes.
+  unsigned next_version = 0;
+  bool is_stale = false;
   std::uint64_t bytes_read = 0, bytes_written = 0, requests = 0,
                 flushes = 0;  // since the server started
 };
@@ -164,6 +175,9 @@ class Store {
     std::string uuid;  // empty: a new one
   };
   virtual ImageStatus create_image(const NewImage& image, const Progress& progress) = 0;
+  // Makes an image of the disk that lies finished in STORE/captures/NAME/disk, and takes that
+  // folder away. Of `image` the size, the source and `link` are not used.
+  virtual ImageStatus adopt_image(const NewImage& image, const Progress& progress) = 0;
   virtual std::vector<ImageStatus> images() = 0;
   virtual ImageStatus image(const std::string& name) = 0;
   virtual void remove_image(const std::string& name) = 0;
@@ -175,6 +189,10 @@ class Store {
   virtual void remove_station(const std::string& name) = 0;
   // EEXIST, EBUSY while a session is live; those at rest go with it.
   virtual StationRecord rename_station(const std::string& name, const std::string& new_name) = 0;
+
+  // Bytes that the file system has allocated for what a version adds to those with lower numbers;
+  // of the first, also for the backing. So the sum over an image's versions has each file once.
+  virtual std::uint64_t version_allocated(const VersionRecord& version) = 0;
 
   // Sessions: `session` is an id, or a station's name if it has one session alone, or
   // IMAGE@STATION.
@@ -205,6 +223,7 @@ class Store {
   // Of a session that has written since it was last viewed, a new layer takes the writes from now
   // on, so that those below stay as they are. EREMOTE: some of its writes are at its station.
   virtual DiskView view_session(const std::string& session) = 0;
+  // EBUSY: the version is open.
   virtual DiskView view_version(const std::string& image, unsigned number) = 0;
   // Makes a version, the image's next, of the one that a session lies on and of what the session
   // has written so far, which goes on undisturbed. `session`: empty for the only one that has
@@ -212,6 +231,67 @@ class Store {
   // several; EREMOTE as above.
   virtual VersionRecord freeze_version(const std::string& image, const std::string& session,
                                        const Progress& progress) = 0;
+  // Likewise of a session whose station is to be asked for what it has itself; null for another
+  // one. The station gets the version's number, under which it calls freeze_for_station() and sends
+  // what it has. Who gives the object up before finish() has returned leaves nothing.
+  class StationVersion {
+   public:
+    virtual ~StationVersion() = default;
+    virtual const SessionRecord& session() const = 0;
+    virtual std::uint64_t number() const = 0;
+    // Waits until the station has sent its part, of so many bytes.
+    virtual VersionRecord finish(std::uint64_t bytes, const Progress& progress) = 0;
+  };
+  virtual std::unique_ptr<StationVersion> begin_station_version(const std::string& image,
+                                                                const std::string& session) = 0;
+  // Fixes what the session has written here until now, of which the version consists with what its
+  // station sends. `goes_on`: the station goes on to write here, and calls again when it knows what
+  // it sends: what was written in between covers that, all else lies below it. ESTALE: no such
+  // version is being made.
+  virtual void freeze_for_station(const ExportName& name, const Peer& peer, std::uint64_t number,
+                                  bool goes_on) = 0;
+  // Where the station sends it to. ESTALE.
+  virtual std::shared_ptr<VersionUpload> version_upload(const ExportName& name, const Peer& peer,
+                                                        std::uint64_t number) = 0;
+  // At a station: what it sends for the version with this number, whose moment this is.
+  virtual OwnLayers freeze_own_layers(const std::string& session, std::uint64_t number) = 0;
+
+  // Versions. An image's number 0 stands for the one that is meant most often: of open_version()
+  // the published one, of close_version() and discard_version() the open one, of publish_version()
+  // the newest that is not open, else the published one. All but merging, comparing and hashing
+  // take no time that depends on the disk's size. EBUSY: another verb works on the image's
+  // versions, or what the sentence says.
+  //
+  // From its next session on the station writes a new version of the image, made on `base`. EBUSY:
+  // one is open already, or the station keeps writes on another version.
+  virtual VersionRecord open_version(const std::string& image, const std::string& station,
+                                     unsigned base, const std::string& comment) = 0;
+  // EBUSY while the station's session runs; EINVAL if it has written nothing.
+  virtual VersionRecord close_version(const std::string& image, unsigned number,
+                                      const Progress& progress) = 0;
+  // Stations get it at their next session; the one that was published before can be published
+  // again.
+  virtual VersionRecord publish_version(const std::string& image, unsigned number) = 0;
+  // These stations get it at their next session, in place of the published one; none: no station.
+  virtual VersionRecord test_version(const std::string& image, unsigned number,
+                                     const std::vector<std::string>& stations) = 0;
+  virtual void discard_version(const std::string& image, unsigned number) = 0;
+  // The layers that versions `first` … `last` have added become one, and `last` stays of them; the
+  // others go when nobody uses them any more. EINVAL: `last` is not made on `first`; EBUSY: one of
+  // those that would go is published, or tested.
+  virtual MergeResult merge_versions(const std::string& image, unsigned first, unsigned last,
+                                     const Progress& progress) = 0;
+  virtual VersionDifference compare_versions(const std::string& image, unsigned before,
+                                             unsigned after, const Progress& progress) = 0;
+  // Reads the version, and compares it with its hashes. Parts that have none get them.
+  virtual Verification verify_version(const std::string& image, unsigned number,
+                                      const Progress& progress) = 0;
+
+  // Removes what nothing refers to: merged versions that nobody uses any more, files that crashes
+  // left; with `unknown` also what no record speaks of. `dry_run`: only tells.
+  virtual Garbage collect_garbage(bool dry_run, bool unknown) = 0;
+  // Everything but the contents of disks.
+  virtual StoreCheck check(const Progress& progress) = 0;
 
   // The door for stations. A connection keeps its session alive until it is destroyed, which must
   // be before the store is.
@@ -247,6 +327,11 @@ class Store {
   // the station may not be.
   virtual StationSession session_with_token(const ExportName& name, const Peer& peer) = 0;
   // Creates nothing durable: the first write does. Throws Error with the reason for a refusal.
+  //
+  // Firmware and the system that it boots have one session, which the system takes over: from its
+  // first connection on, those of the firmware are shut out. Firmware that comes when the system
+  // has lost its connections has booted the station again, and gets a new session; while there are
+  // any, EBUSY.
   virtual std::unique_ptr<Connection> connect(const ExportName& name, const Peer& peer,
                                               bool read_only) = 0;
 };

@@ -20,7 +20,7 @@ std::optional<StationRecord> StoreImpl::find_station(const ExportName& name, con
 
 bool StoreImpl::may_come_from(const StationRecord& station, const Peer& peer) {
   // Who can open the server's Unix socket is the administrator's choice already.
-  return station.allow.empty() || peer.address == "unix" ||
+  return station.allow.empty() || peer.address == "unix" || peer.is_firmware ||
          std::ranges::any_of(station.allow, [&](const std::string& network) {
            return cidr_contains(network, peer.address);
          });
@@ -122,6 +122,63 @@ StationSession StoreImpl::session_with_token(const ExportName& name, const Peer&
   const SessionStatus status = status_of(*session);
   return {status, surviving(layers) < layers.size(),    is_attached,
           writer, foundation_of(status.record, layers), catalogue_.image(name.image).uuid};
+}
+
+// What a client that begins a session writes to. With a token it is plydisk's own, and may have a
+// place at the station. Firmware has none; what it writes there is volatile like the rest, and lies
+// below that.
+WritePlan StoreImpl::plan_for(const ExportName& name, const Peer& peer, const std::string& station,
+                              const WritePlan& plan) const {
+  const Destination writes = plan.first();
+  if (!is_at_client(writes) || is_station() || name.session) return plan;
+  if (peer.is_firmware && !is_persistent(writes)) return Destination::server_volatile;
+  throw Error(EINVAL, "the writes of station " + quote(station) + " go to " + to_string(writes) +
+                          ", which is at the station and not for " +
+                          (peer.is_firmware ? "its firmware" : "a plain NBD client") +
+                          "; choose server-volatile, server-persistent or direct");
+}
+
+// Whether the station's system is connected. The caller holds mutex_.
+bool StoreImpl::is_in_use(const LiveSession& session) {
+  return session.connections > session.of_firmware;
+}
+
+// A station that is connected from one address is not let in from another. The caller holds mutex_.
+void StoreImpl::require_same_peer(const LiveSession& session, const Peer& peer) {
+  if (is_in_use(session) && session.peer != peer.address)
+    throw Error(EBUSY, "station " + quote(session.record.station) + " is connected from " +
+                           session.peer + "; a second one from " + peer.address +
+                           " would damage its disk");
+}
+
+// Whether the station has lost the connections that it had. The caller holds mutex_.
+bool StoreImpl::is_newer(const LiveSession& session, const ExportName& name) {
+  return name.epoch && *name.epoch > session.epoch && session.record.token == name.session;
+}
+
+// Throws unless firmware may end a session that the station's system has taken over. The caller
+// holds mutex_.
+void StoreImpl::require_left(const LiveSession& session) {
+  if (!is_in_use(session)) return;
+  throw Error(EBUSY, "the system of station " + quote(session.record.station) +
+                         " runs on this disk, connected from " + session.peer +
+                         ", so nobody is let in as its firmware; if its machine is gone, end the "
+                         "session with: plydisk session end " +
+                         session.record.id);
+}
+
+// Throws if the image has no such version, or it is not for this station.
+void StoreImpl::require_may_use(const std::string& image, unsigned number,
+                                const std::string& station) {
+  const VersionRecord version = catalogue_.version(image, number);
+  const std::string name = "version " + std::to_string(number) + " of image " + quote(image);
+  if (version.state == "open" && version.station != station)
+    throw Error(EBUSY, name + " is open for station " + quote(version.station) + " alone");
+  if (version.state != "retired") return;
+  // Who began before it was merged goes on.
+  const auto session = catalogue_.session_of(station, image);
+  if (station.empty() || !session || session->version != number)
+    throw Error(ENOENT, name + " was merged into another one");
 }
 
 }  // namespace plydisk

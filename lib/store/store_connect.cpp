@@ -11,9 +11,13 @@ namespace plydisk {
 
 class StoreImpl::ConnectionImpl final : public Store::Connection {
  public:
-  ConnectionImpl(StoreImpl& store, SessionPtr session, bool read_only)
-      : store_(store), session_(std::move(session)), gate_(session_->gate), read_only_(read_only) {}
-  ~ConnectionImpl() override { store_.leave(session_); }
+  ConnectionImpl(StoreImpl& store, SessionPtr session, bool is_firmware, bool read_only)
+      : store_(store),
+        session_(std::move(session)),
+        is_firmware_(is_firmware),
+        gate_(is_firmware ? session_->firmware_gate : session_->gate),
+        read_only_(read_only) {}
+  ~ConnectionImpl() override { store_.leave(session_, is_firmware_); }
   Disk& disk() override { return *session_->disk; }
   const Gate* gate() const override { return gate_.get(); }
   // Each connection without a name has a disk of its own: another would see nothing of its writes.
@@ -24,6 +28,7 @@ class StoreImpl::ConnectionImpl final : public Store::Connection {
  private:
   StoreImpl& store_;
   const SessionPtr session_;
+  const bool is_firmware_;
   const std::shared_ptr<Gate> gate_;
   const bool read_only_;
 };
@@ -142,7 +147,7 @@ StoreImpl::SessionPtr StoreImpl::make_live(SessionRecord record, std::vector<Lay
   session->record = std::move(record);
   session->layers = std::move(layers);
   Stack stack;
-  stack.version = open_version(catalogue_.image(session->record.image), session->record.version,
+  stack.version = load_version(catalogue_.image(session->record.image), session->record.version,
                                goes_on ? &session->record : nullptr);
   for (auto layer = session->layers.rbegin(); layer != session->layers.rend(); ++layer)
     stack.layers.push_back(
@@ -169,6 +174,7 @@ StoreImpl::SessionPtr StoreImpl::resume(const SessionRecord& record) {
   session->saved = true;
   session->writer = record.writer.empty() ? random_hex(8) : record.writer;
   session->is_attached = !record.token.empty();
+  session->is_taken = record.peer != firmware_peer().address || session->is_attached;
   if (is_station()) {
     try {
       // Else it is done when the server is back, if it will have the session.
@@ -180,9 +186,10 @@ StoreImpl::SessionPtr StoreImpl::resume(const SessionRecord& record) {
     }
   }
   session->news.push_back({std::time(nullptr), "resumed", ""});
-  // What a station writes itself needs no layer here.
+  // What a station writes itself needs no layer here. Nobody else has the session yet, so nobody
+  // holds its change_mutex, which is never waited for while stations are let in.
   if (is_station() || !is_at_client(record.writes) || !session->layers.empty())
-    begin_writing(*session);
+    begin_locked(*session);
   const std::lock_guard lock(mutex_);
   waiting_.erase(record.id);
   live_[record.id] = session;
@@ -218,6 +225,12 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
                                "session end " +
                                rest->id + " --discard");
     }
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    if (closing_.contains(record.id))
+      throw Error(EBUSY, "what station " + quote(station) +
+                             " has written is becoming a version just now: try again");
   }
   record.station = station;
   record.image = image.name;
@@ -265,19 +278,6 @@ StoreImpl::SessionPtr StoreImpl::start(const ImageRecord& image, unsigned versio
   return session;
 }
 
-// A station that is connected from one address is not let in from another. The caller holds mutex_.
-void StoreImpl::require_same_peer(const LiveSession& session, const Peer& peer) {
-  if (session.connections > 0 && session.peer != peer.address)
-    throw Error(EBUSY, "station " + quote(session.record.station) + " is connected from " +
-                           session.peer + "; a second one from " + peer.address +
-                           " would damage its disk");
-}
-
-// Whether the station has lost the connections that it had. The caller holds mutex_.
-bool StoreImpl::is_newer(const LiveSession& session, const ExportName& name) {
-  return name.epoch && *name.epoch > session.epoch && session.record.token == name.session;
-}
-
 // False if the session has begun to end meanwhile. A station that comes back after it has lost its
 // connections shuts them out: their late writes would undo those that it makes now.
 bool StoreImpl::join(const SessionPtr& session, const ExportName& name, const Peer& peer) {
@@ -295,6 +295,12 @@ bool StoreImpl::join(const SessionPtr& session, const ExportName& name, const Pe
   }
   session->peer = peer.address;
   if (++session->connections == 1) tell(*session, "connected");
+  if (peer.is_firmware) {
+    ++session->of_firmware;
+  } else {
+    session->is_taken = true;
+    session->firmware_gate->shut();
+  }
   return true;
 }
 
@@ -311,10 +317,11 @@ void StoreImpl::take_token(LiveSession& session, const std::string& token) {
   session.begun ? save(session) : publish(session);
 }
 
-void StoreImpl::leave(const SessionPtr& session) noexcept {
+void StoreImpl::leave(const SessionPtr& session, bool is_firmware) noexcept {
   {
     const std::lock_guard lock(mutex_);
     session->idle_since = LiveSession::Clock::now();
+    if (is_firmware) --session->of_firmware;
     if (--session->connections > 0) return;
     tell(*session, "disconnected");
     if (!session->anonymous) return;
@@ -345,6 +352,8 @@ StoreImpl::Arrival StoreImpl::receive(const ExportName& name, const Peer& peer) 
   WritePlan plan(catalogue_.parameter("default-writes"));
   if (image.writes) plan = *image.writes;
   if (station && station->writes) plan = *station->writes;
+  // What is written to a new version is to survive until it is closed.
+  if (version_open_for(image.name, station_name)) plan = Destination::server_persistent;
   return {station, station_name, image, plan};
 }
 
@@ -353,8 +362,16 @@ Greeting StoreImpl::greet(const ExportName& name, const Peer& peer,
   const std::lock_guard connect(connect_mutex_);
   const auto [record, station, image, plan] = receive(name, peer);
   if (record) require_secret(*record, name, introduction);
-  if (introduction.writes) require_may_choose(station, plan, *introduction.writes);
-  Greeting greeting{image, image.published, plan, station, {image.writer, "", ""}, false};
+  if (introduction.writes) {
+    require_may_choose(station, plan, *introduction.writes);
+    if (const auto open = version_open_for(image.name, station);
+        open && introduction.writes->first() != Destination::server_persistent)
+      throw Error(EBUSY, "station " + quote(station) + " writes version " +
+                             std::to_string(open->number) + " of image " + quote(image.name) +
+                             ", so its writes go to server-persistent: attach without --writes");
+  }
+  const unsigned version = catalogue_.version_for(image.name, station);
+  Greeting greeting{image, version, plan, station, {image.writer, "", ""}, false};
   std::string own;
   if (!station.empty()) {
     // Layers that wait for the station lie on the version on which they were made.
@@ -371,7 +388,7 @@ Greeting StoreImpl::greet(const ExportName& name, const Peer& peer,
   const WritePlan& writes = introduction.writes ? *introduction.writes : plan;
   require_image_free(image, writes.first(), own);
   if (name.version) greeting.version = *name.version;
-  catalogue_.version(image.name, greeting.version);  // must exist
+  require_may_use(image.name, greeting.version, station);
   return greeting;
 }
 
@@ -399,7 +416,7 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& given, c
       if (stopping_) throw Error(ESHUTDOWN, "the server is stopping");
     }
     const auto [station, station_name, image, plan] = receive(name, peer);
-    if (name.version) catalogue_.version(image.name, *name.version);  // must exist
+    if (name.version) require_may_use(image.name, *name.version, station_name);
 
     SessionPtr session;
     if (!station_name.empty()) {
@@ -429,6 +446,13 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& given, c
         });
         continue;
       }
+      if (peer.is_firmware && session->is_taken) {
+        require_left(*session);
+        lock.unlock();
+        connect.unlock();
+        finish(session, End::if_left, false, "the station's firmware has begun to boot it again");
+        continue;
+      }
       if (!is_newer(*session, name)) require_same_peer(*session, peer);
       lock.unlock();
       // It would change what lies below layers that the station has itself.
@@ -437,14 +461,14 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& given, c
                                " attached with plydisk, so a plain client is not let in; if its "
                                "machine is gone, end the session with: plydisk session end " +
                                session->record.id);
+      if (name.session && session->record.token != *name.session && name.resumes)
+        throw Error(ESTALE, "station " + quote(station_name) + " has booted again since");
       if (name.session && session->record.token.empty()) {
         connect.unlock();
         take_token(*session, *name.session);
         continue;
       }
       if (name.session && session->record.token != *name.session) {
-        if (name.resumes)
-          throw Error(ESTALE, "station " + quote(station_name) + " has booted again since");
         // The same station with a new token has booted again.
         connect.unlock();
         finish(session, End::now, false, "the station has booted again");
@@ -458,19 +482,15 @@ std::unique_ptr<Store::Connection> StoreImpl::connect(const ExportName& given, c
       throw Error(ESTALE, "the session in which station " + quote(station_name) +
                               " has written has ended; what it wrote does not fit another one");
     } else {
-      // A client with a token is plydisk's own.
-      if (is_at_client(plan.first()) && !is_station() && !name.session)
-        throw Error(EINVAL, "the writes of station " + quote(station_name) + " go to " +
-                                to_string(plan.first()) +
-                                ", which is at the station and not for a plain NBD client; choose "
-                                "server-volatile, server-persistent or direct");
       session =
-          start(image, name.version.value_or(image.published), station_name, plan, name, peer);
+          start(image, name.version.value_or(catalogue_.version_for(image.name, station_name)),
+                station_name, plan_for(name, peer, station_name, plan), name, peer);
     }
+    const bool shuts_out = name.epoch || (!peer.is_firmware && !session->firmware_gate->is_shut());
     if (!join(session, name, peer)) continue;
-    auto connection = std::make_unique<ConnectionImpl>(*this, session, read_only);
+    auto connection = std::make_unique<ConnectionImpl>(*this, session, peer.is_firmware, read_only);
     connect.unlock();
-    if (name.epoch) session->disk->drain();
+    if (shuts_out) session->disk->drain();
     return connection;
   }
 }

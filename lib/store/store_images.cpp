@@ -10,7 +10,8 @@
 #include "base/file.hpp"
 #include "base/units.hpp"
 #include "base/uuid.hpp"
-#include "store/store_impl.hpp"
+#include "base/zeros.hpp"
+#include "store/version_work.hpp"
 
 namespace plydisk {
 
@@ -37,9 +38,7 @@ void copy_sparse(const Backing& from, const File& to, const Progress& progress) 
       for (std::size_t i = 0; i < piece; i += chunk_size) {
         const auto part = std::min<std::size_t>(chunk_size, piece - i);
         const auto* const bytes_here = buffer.data() + i;
-        const bool zeros =
-            bytes_here[0] == std::byte{0} && std::memcmp(bytes_here, bytes_here + 1, part - 1) == 0;
-        if (!zeros) to.write(bytes_here, part, at + i);
+        if (!is_all_zeros(bytes_here, part)) to.write(bytes_here, part, at + i);
       }
       at += piece;
       if (progress) progress(at, from.size());
@@ -104,10 +103,30 @@ void StoreImpl::record_backing(ImageRecord& image) const {
   image.backing_dirty = false;
 }
 
-ImageStatus StoreImpl::create_image(const NewImage& image, const Progress& progress) {
+// What all ways to make an image have in common.
+ImageRecord StoreImpl::new_image_record(const NewImage& image) {
   require_valid_name("image", image.name);
   if (catalogue_.find_image(image.name))
     throw Error(EEXIST, "there is an image " + quote(image.name) + " already");
+  ImageRecord record;
+  record.name = image.name;
+  record.uuid = image.uuid.empty() ? random_uuid() : image.uuid;
+  record.description = image.description;
+  record.writes = image.writes;
+  record.created = std::time(nullptr);
+  return record;
+}
+
+// A capture that is under way has its folder locked, and would have copied in vain.
+void StoreImpl::require_no_capture(const std::string& name) const {
+  const auto folder = directory_ / captures_name / name;
+  if (std::filesystem::exists(folder) && !lock_directory(folder))
+    throw Error(EBUSY, "the image " + quote(name) +
+                           " is being captured or built just now: give this one another name, or "
+                           "wait for that one");
+}
+
+ImageStatus StoreImpl::create_image(const NewImage& image, const Progress& progress) {
   if (image.size.has_value() == !image.from.empty())
     throw Error(EINVAL, "give either a size or a source for the image");
   if (image.link && image.from.empty())
@@ -116,12 +135,8 @@ ImageStatus StoreImpl::create_image(const NewImage& image, const Progress& progr
   if (image.size && (*image.size == 0 || *image.size % sector_size != 0))
     throw Error(EINVAL, "the size of an image is a multiple of 512 bytes, and not 0");
 
-  ImageRecord record;
-  record.name = image.name;
-  record.uuid = image.uuid.empty() ? random_uuid() : image.uuid;
-  record.description = image.description;
-  record.writes = image.writes;
-  record.created = std::time(nullptr);
+  ImageRecord record = new_image_record(image);
+  require_no_capture(image.name);
   if (image.link) {
     record.backing =
         is_nbd_uri(image.from) ? image.from : std::filesystem::absolute(image.from).string();
@@ -132,15 +147,10 @@ ImageStatus StoreImpl::create_image(const NewImage& image, const Progress& progr
     return status_of(record);
   }
 
-  record.backing = "images/" + image.name + "/disk";
-  const auto folder = directory_ / "images" / image.name;
-  if (std::filesystem::exists(folder))
-    throw Error(EEXIST,
-                folder.string() + " is there, but no image of the catalogue; remove it first");
+  const VersionWork work(*this, record.name);
   // A name with a dot is removed at the next start if we do not come to the end.
   const auto unfinished = directory_ / "images" / (".new-" + random_hex(8));
   create_directory_durably(unfinished);
-  bool is_ours = false;  // the folder, not one that another call made meanwhile
   try {
     const File disk = File::open(unfinished / "disk", O_RDWR | O_CREAT | O_EXCL);
     const auto source = image.from.empty() ? nullptr : open_backing(image.from, options_.nbd);
@@ -149,19 +159,84 @@ ImageStatus StoreImpl::create_image(const NewImage& image, const Progress& progr
     if (source) copy_sparse(*source, disk, progress);
     disk.sync_data();
     sync_directory(unfinished);
-    std::filesystem::rename(unfinished, folder);
-    is_ours = true;
-    if (auto* const watch = storage_observer.load())
-      watch->on_rename(unfinished.string(), folder.string());
-    sync_directory(directory_ / "images");
-    record_backing(record);
-    catalogue_.add_image(record);
+    add_image(record,
+              [&](const std::filesystem::path& folder) { rename_file(unfinished, folder); });
   } catch (...) {
     std::error_code ignored;
     std::filesystem::remove_all(unfinished, ignored);
-    if (is_ours) std::filesystem::remove_all(folder, ignored);
     throw;
   }
+  if (!image.from.empty()) hash_version(image.name, 1, progress);
+  return status_of(record);
+}
+
+// Lets `make` put the finished disk into the image's folder, which is not there yet, and adds the
+// image. Until it is in the catalogue, the folder is known to be ours to remove.
+void StoreImpl::add_image(ImageRecord& record,
+                          const std::function<void(const std::filesystem::path&)>& make) {
+  const auto folder = directory_ / "images" / record.name;
+  const std::lock_guard connect(connect_mutex_);
+  if (std::filesystem::exists(folder)) {
+    const auto doomed = catalogue_.doomed_images();
+    if (std::ranges::find(doomed, record.name) == doomed.end())
+      throw Error(EEXIST,
+                  folder.string() + " is there, but no image of the catalogue; remove it first");
+    remove_tree(folder);
+  }
+  catalogue_.announce_image(record.name);
+  try {
+    make(folder);
+    sync_directory(directory_ / "images");
+    record.backing = "images/" + record.name + "/disk";
+    record_backing(record);
+    catalogue_.add_image(record);
+  } catch (...) {
+    remove_image_folder(record.name);
+    throw;
+  }
+}
+
+// Of an image that the catalogue does not have any more, or not yet. What can't be removed now is
+// when the store is opened next.
+void StoreImpl::remove_image_folder(const std::string& name) noexcept {
+  try {
+    remove_tree(directory_ / "images" / name);
+    sync_directory(directory_ / "images");
+    catalogue_.forget_doomed_image(name);
+  } catch (const std::exception&) {
+    // It is in the catalogue's list of those.
+  }
+}
+
+// The disk gets its second name, in the image's folder, before the image is there, and loses its
+// first one after that: so it is in one of both places whenever the power goes.
+ImageStatus StoreImpl::adopt_image(const NewImage& image, const Progress& progress) {
+  ImageRecord record = new_image_record(image);
+  const VersionWork work(*this, record.name);
+  const auto capture = directory_ / captures_name / image.name;
+  const auto disk = capture / "disk";
+  if (!std::filesystem::is_regular_file(disk))
+    throw Error(ENOENT, "there is no finished disk in " + capture.string());
+  {
+    const File file = File::open(disk, O_RDWR);
+    record.size = file.size();
+    if (record.size == 0 || record.size % sector_size != 0)
+      throw Error(EINVAL, disk.string() + " has " + std::to_string(record.size) +
+                              " bytes; a disk has a multiple of 512");
+    file.sync();
+  }
+  add_image(record, [&](const std::filesystem::path& folder) {
+    create_directory_durably(folder);
+    link_file(disk, folder / "disk");
+    sync_directory(folder);
+  });
+  // Under a name with a dot it is removed at the next start if we do not come to the end, whatever
+  // is left of it.
+  const auto adopted = directory_ / captures_name / (".adopted-" + random_hex(8));
+  rename_file(capture, adopted);
+  sync_directory(directory_ / captures_name);
+  remove_tree(adopted);
+  hash_version(image.name, 1, progress);
   return status_of(record);
 }
 
@@ -174,12 +249,40 @@ ImageStatus StoreImpl::status_of(const ImageRecord& image) {
   } catch (const Error& error) {
     status.state = error.what();
   }
-  if (!is_nbd_uri(image.backing)) status.allocated = allocated_in(backing_path(image));
+  std::vector<std::filesystem::path> paths{hashes_folder(image)};
+  if (image.linked && !is_nbd_uri(image.backing)) paths.push_back(backing_path(image));
+  std::set<std::string> layers;
   for (const auto& version : catalogue_.versions(image.name))
-    for (const auto& uuid : version.layers) status.allocated += allocated_in(layer_folder(uuid));
+    layers.insert(version.layers.begin(), version.layers.end());
+  for (const auto& uuid : layers) paths.push_back(layer_folder(uuid));
+  status.allocated = allocated_in(paths);
   const std::lock_guard lock(mutex_);
   for (const auto& [id, session] : live_) status.sessions += session->record.image == image.name;
   return status;
+}
+
+// What several have counts for the oldest of them: the one that it was made for, if that is there.
+std::uint64_t StoreImpl::version_allocated(const VersionRecord& version) {
+  const ImageRecord image = catalogue_.image(version.image);
+  std::set<std::string> counted;
+  bool is_oldest = true;
+  for (const auto& other : catalogue_.versions(version.image)) {
+    if (other.number >= version.number) break;
+    is_oldest = false;
+    counted.insert(other.layers.begin(), other.layers.end());
+  }
+  std::vector<std::filesystem::path> paths;
+  if (is_oldest)
+    paths.push_back(is_nbd_uri(image.backing) ? hashes_folder(image) : backing_path(image));
+  for (const auto& uuid : version.layers)
+    if (!counted.contains(uuid)) paths.push_back(layer_folder(uuid));
+  if (version.state == "open") {
+    if (const auto session = catalogue_.session_of(version.station, version.image);
+        session && session->version == version.number)
+      for (const auto& layer : catalogue_.session_layers(session->id))
+        paths.push_back(layer_folder(layer.uuid));
+  }
+  return allocated_in(paths);
 }
 
 std::vector<ImageStatus> StoreImpl::images() {
@@ -191,8 +294,9 @@ std::vector<ImageStatus> StoreImpl::images() {
 ImageStatus StoreImpl::image(const std::string& name) { return status_of(catalogue_.image(name)); }
 
 void StoreImpl::remove_image(const std::string& name) {
+  const VersionWork work(*this, name);
   const std::lock_guard connect(connect_mutex_);
-  const ImageRecord record = catalogue_.image(name);
+  catalogue_.image(name);  // must exist
   {
     const std::lock_guard lock(mutex_);
     for (const auto& [id, session] : live_)
@@ -208,12 +312,13 @@ void StoreImpl::remove_image(const std::string& name) {
   for (const auto& version : catalogue_.versions(name))
     for (const auto& uuid : version.layers)
       if (const auto layer = catalogue_.find_layer(uuid)) layers.push_back(*layer);
-  catalogue_.remove_image(name);
+  with_reserve([&] { catalogue_.remove_image(name); });
   remove_layers(layers);
-  if (!record.linked) remove_tree(directory_ / "images" / name);
+  remove_image_folder(name);
 }
 
 ImageStatus StoreImpl::accept_image(const std::string& name) {
+  const VersionWork work(*this, name);
   const std::lock_guard connect(connect_mutex_);
   const ImageRecord record = catalogue_.image(name);
   for (const auto& session : catalogue_.sessions())
@@ -241,7 +346,7 @@ ImageStatus StoreImpl::accept_image(const std::string& name) {
   }));
 }
 
-std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image, unsigned number,
+std::shared_ptr<const Version> StoreImpl::load_version(const ImageRecord& image, unsigned number,
                                                        const SessionRecord* goes_on) {
   check_backing(image);
   const auto key = std::make_pair(image.name, number);
@@ -267,13 +372,8 @@ std::shared_ptr<const Version> StoreImpl::open_version(const ImageRecord& image,
   if (backing->size() != image.size)
     throw Error(EUCLEAN,
                 "the backing of image " + quote(image.name) + " has another size than the image");
-  std::vector<Version::FrozenLayer> layers;
-  for (const auto& uuid : catalogue_.version(image.name, number).layers) {
-    const auto record = catalogue_.find_layer(uuid);
-    if (!record) throw Error(EUCLEAN, "the catalogue has no layer " + uuid);
-    layers.push_back({{record->uuid, record->parent, record->size}, layer_folder(uuid)});
-  }
-  auto version = std::make_shared<const Version>(backing, layers);
+  auto version = std::make_shared<const Version>(
+      backing, frozen_layers(catalogue_.version(image.name, number)));
   const std::lock_guard lock(mutex_);
   backings_[image.name] = backing;
   versions_[key] = {version};

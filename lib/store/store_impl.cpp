@@ -18,18 +18,9 @@ constexpr std::chrono::milliseconds maintenance_period{500};
 constexpr std::chrono::seconds unused_version_kept{60};
 constexpr std::size_t many_removed_layers = 100;
 constexpr const char* lock_name = "lock";
-constexpr const char* reserve_name = "reserve";
-constexpr std::uint64_t largest_reserve = 4 << 20;  // bytes
-constexpr std::uint64_t little_space = 1 << 20;     // bytes
 
 void require_named(const std::filesystem::path& directory) {
   if (directory.empty()) throw Error(EINVAL, "the name of the store's folder is empty");
-}
-
-void release_reserve_if_full(const std::filesystem::path& store) noexcept {
-  std::error_code error;
-  if (std::filesystem::space(store, error).available > little_space || error) return;
-  std::filesystem::remove(store / reserve_name, error);
 }
 
 }  // namespace
@@ -71,15 +62,20 @@ StoreImpl::StoreImpl(const std::filesystem::path& directory, const StoreOptions&
       boot_id_(options.boot_id.empty() ? boot_id() : options.boot_id),
       agreement_(options.upstream),
       lock_(take_lock(directory, options.lock_patience)),
-      catalogue_(directory) {
+      reserve_(directory),
+      catalogue_(open_catalogue(directory)) {
   if (options_.refuse_station && is_station())
     throw Error(EAGAIN, "the store " + directory.string() +
                             " is an attached disk's, and the process that serves the disk does not "
                             "answer; it is started anew if need be: try again");
+  use_reserve_if_full();
+  if (!is_station()) reserve_.keep();
   remove_orphans();
   end_sessions_of_earlier_boots();
+  // A crash may have come between the end of a version's last session, or the merge, and this.
+  remove_unused_versions();
   if (!options_.serve) return;
-  keep_reserve();
+  if (options_.keeps_files) reserve_.keep();
   for (const auto& session : catalogue_.sessions())
     if (session.ended == 0)
       waiting_.try_emplace(session.id, LiveSession::Clock::now() + grace(session));
@@ -88,23 +84,22 @@ StoreImpl::StoreImpl(const std::filesystem::path& directory, const StoreOptions&
 
 StoreImpl::~StoreImpl() { stop(); }
 
-// A station's layers may fill the file system that its catalogue lies on. Some of it is kept for
-// writing down what happens then, and for the index of what goes on to the server.
-void StoreImpl::keep_reserve() noexcept {
-  if (!is_station() || !options_.keeps_files) return;
+// The catalogue needs some room to be opened.
+Catalogue StoreImpl::open_catalogue(const std::filesystem::path& directory) const {
   try {
-    const auto path = directory_ / reserve_name;
-    if (std::filesystem::exists(path)) return;
-    const auto available = std::filesystem::space(directory_).available;
-    const File file = File::open(path, O_RDWR | O_CREAT | O_EXCL);
-    const std::vector<char> some(std::min<std::uint64_t>(largest_reserve, available / 8));
-    file.write(some.data(), some.size(), 0);
-  } catch (const std::exception&) {
-    // Then there is none.
+    return Catalogue(directory);
+  } catch (const Error& error) {
+    if (!is_disk_full(error.code()) || reserve_.give_up() == 0) throw;
   }
+  return Catalogue(directory);
 }
 
-void StoreImpl::use_reserve_if_full() noexcept { release_reserve_if_full(directory_); }
+// A station's layers may fill the file system that its catalogue lies on. What it has for writing
+// down what happens then, and for the index of what goes on to the server, is given up in time, and
+// not kept for an administrator's verbs.
+void StoreImpl::use_reserve_if_full() const noexcept {
+  if (is_station()) reserve_.give_up_if_full();
+}
 
 void StoreImpl::stop() {
   std::vector<SessionPtr> live;
@@ -177,8 +172,6 @@ UniqueFd StoreImpl::take_lock(const std::filesystem::path& directory,
   if (::ftruncate(fd.get(), 0) != 0 ||
       ::pwrite(fd.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size()))
     throw_errno("cannot write to the store " + directory.string());
-  // The catalogue needs some room to be opened.
-  release_reserve_if_full(directory);
   return fd;
 }
 
@@ -189,11 +182,21 @@ void StoreImpl::remove_orphans() {
   for (const auto& uuid : doomed) remove_tree(layer_folder(uuid));
   if (!doomed.empty()) {
     sync_directory(directory_ / "layers");
-    catalogue_.forget_doomed(doomed);
+    with_reserve([&] { catalogue_.forget_doomed(doomed); });
   }
+  for (const auto& name : catalogue_.doomed_images()) remove_image_folder(name);
   std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(directory_ / "images", ignored))
-    if (entry.path().filename().string().starts_with(".")) remove_tree(entry.path());
+  for (const char* folder : {"images", captures_name})
+    for (const auto& entry : std::filesystem::directory_iterator(directory_ / folder, ignored))
+      if (entry.path().filename().string().starts_with(".")) remove_tree(entry.path());
+  // A captured disk that is an image by now.
+  std::vector<std::filesystem::path> adopted;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_ / captures_name, ignored))
+    if (std::filesystem::equivalent(entry.path() / "disk",
+                                    directory_ / "images" / entry.path().filename() / "disk",
+                                    ignored))
+      adopted.push_back(entry.path());
+  for (const auto& path : adopted) remove_tree(path);
 }
 
 // What a session of an earlier boot had in memory is lost, and so is its station's trust in it.
@@ -277,6 +280,7 @@ void StoreImpl::maintain_once() {
     for (const auto& [id, until] : waiting_)
       if (now >= until) gone.push_back(id);
   }
+  if (!is_station()) reserve_.keep();
   close_unused_versions();
   forget_removed_layers();
   for (const auto& session : over) {

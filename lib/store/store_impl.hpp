@@ -8,11 +8,14 @@
 
 #include <condition_variable>
 #include <map>
+#include <set>
 #include <thread>
 
 #include "backing/backing.hpp"
+#include "base/error.hpp"
 #include "base/file.hpp"
 #include "store/live_session.hpp"
+#include "store/reserve.hpp"
 #include "store/server_agreement.hpp"
 #include "store/store.hpp"
 
@@ -27,8 +30,10 @@ class StoreImpl final : public Store {
   Catalogue& catalogue() override { return catalogue_; }
 
   ImageStatus create_image(const NewImage& image, const Progress& progress) override;
+  ImageStatus adopt_image(const NewImage& image, const Progress& progress) override;
   std::vector<ImageStatus> images() override;
   ImageStatus image(const std::string& name) override;
+  std::uint64_t version_allocated(const VersionRecord& version) override;
   void remove_image(const std::string& name) override;
   ImageStatus accept_image(const std::string& name) override;
   void remove_station(const std::string& name) override;
@@ -47,6 +52,29 @@ class StoreImpl final : public Store {
   DiskView view_version(const std::string& image, unsigned number) override;
   VersionRecord freeze_version(const std::string& image, const std::string& session,
                                const Progress& progress) override;
+  std::unique_ptr<StationVersion> begin_station_version(const std::string& image,
+                                                        const std::string& session) override;
+  void freeze_for_station(const ExportName& name, const Peer& peer, std::uint64_t number,
+                          bool goes_on) override;
+  std::shared_ptr<VersionUpload> version_upload(const ExportName& name, const Peer& peer,
+                                                std::uint64_t number) override;
+  OwnLayers freeze_own_layers(const std::string& session, std::uint64_t number) override;
+  VersionRecord open_version(const std::string& image, const std::string& station, unsigned base,
+                             const std::string& comment) override;
+  VersionRecord close_version(const std::string& image, unsigned number,
+                              const Progress& progress) override;
+  VersionRecord publish_version(const std::string& image, unsigned number) override;
+  VersionRecord test_version(const std::string& image, unsigned number,
+                             const std::vector<std::string>& stations) override;
+  void discard_version(const std::string& image, unsigned number) override;
+  MergeResult merge_versions(const std::string& image, unsigned first, unsigned last,
+                             const Progress& progress) override;
+  VersionDifference compare_versions(const std::string& image, unsigned before, unsigned after,
+                                     const Progress& progress) override;
+  Verification verify_version(const std::string& image, unsigned number,
+                              const Progress& progress) override;
+  Garbage collect_garbage(bool dry_run, bool unknown) override;
+  StoreCheck check(const Progress& progress) override;
   void stop() override;
   void look_for_servers() override;
   std::vector<ImageRecord> exports(const Peer& peer) override;
@@ -69,8 +97,23 @@ class StoreImpl final : public Store {
                             std::chrono::milliseconds patience);
   void remove_orphans();
   void end_sessions_of_earlier_boots();
-  void keep_reserve() noexcept;
-  void use_reserve_if_full() noexcept;
+  Catalogue open_catalogue(const std::filesystem::path& directory) const;
+  void use_reserve_if_full() const noexcept;
+  // Writes down what makes room, or what that needs: on a full file system, too.
+  template <typename Fn>
+  void with_reserve(const Fn& fn) {
+    try {
+      return fn();
+    } catch (const Error& error) {
+      if (!is_disk_full(error.code())) throw;
+    }
+    const struct Lent {
+      const Reserve& reserve;
+      const std::uint64_t bytes = reserve.give_up();
+      ~Lent() { reserve.take_back(bytes); }
+    } lent{reserve_};
+    fn();
+  }
   // Whether a session of the catalogue, which no one serves, cannot be resumed any more.
   bool is_over(const SessionRecord& record);
   void maintain();
@@ -80,6 +123,12 @@ class StoreImpl final : public Store {
   std::chrono::seconds grace(const SessionRecord& session);
 
   // store_images.cpp
+  static constexpr const char* captures_name = "captures";
+  ImageRecord new_image_record(const NewImage& image);
+  void require_no_capture(const std::string& name) const;
+  void add_image(ImageRecord& record,
+                 const std::function<void(const std::filesystem::path&)>& make);
+  void remove_image_folder(const std::string& name) noexcept;
   std::filesystem::path backing_path(const ImageRecord& image) const;  // not of a server
   // What open_backing() takes.
   std::string backing_of(const ImageRecord& image) const;
@@ -87,7 +136,7 @@ class StoreImpl final : public Store {
   void check_backing(const ImageRecord& image) const;
   void record_backing(ImageRecord& image) const;
   // `goes_on`: the session for which it is opened, if that has been here before; else null.
-  std::shared_ptr<const Version> open_version(const ImageRecord& image, unsigned number,
+  std::shared_ptr<const Version> load_version(const ImageRecord& image, unsigned number,
                                               const SessionRecord* goes_on);
   ImageStatus status_of(const ImageRecord& image);
 
@@ -101,6 +150,7 @@ class StoreImpl final : public Store {
     WritePlan plan;
   };
   Arrival receive(const ExportName& name, const Peer& peer);
+  void require_may_use(const std::string& image, unsigned number, const std::string& station);
   std::optional<StationRecord> find_station(const ExportName& name, const Peer& peer);
   void require_secret(const StationRecord& station, const ExportName& name,
                       const Introduction& introduction);
@@ -122,11 +172,15 @@ class StoreImpl final : public Store {
                    const WritePlan& plan, const ExportName& name, const Peer& peer);
   // `goes_on`: it is the session that it was.
   SessionPtr make_live(SessionRecord record, std::vector<LayerRecord> layers, bool goes_on);
+  WritePlan plan_for(const ExportName& name, const Peer& peer, const std::string& station,
+                     const WritePlan& plan) const;
+  static bool is_in_use(const LiveSession& session);
+  static void require_left(const LiveSession& session);
   static void require_same_peer(const LiveSession& session, const Peer& peer);
   static bool is_newer(const LiveSession& session, const ExportName& name);
   bool join(const SessionPtr& session, const ExportName& name, const Peer& peer);
   void take_token(LiveSession& session, const std::string& token);
-  void leave(const SessionPtr& session) noexcept;
+  void leave(const SessionPtr& session, bool is_firmware) noexcept;
 
   // store_foundation.cpp
   void note_passed() noexcept;
@@ -169,7 +223,7 @@ class StoreImpl final : public Store {
   void remove_layers(const std::vector<LayerRecord>& layers) noexcept;
   void drop_layers(const std::vector<LayerRecord>& layers, const std::function<void()>& save);
   bool must_flush_backing(const LiveSession& session) const;
-  enum class End { now, if_idle };
+  enum class End { now, if_idle, if_left };
   void finish(const SessionPtr& session, End when, bool discard, const std::string& reason);
   void end_at_server(const std::string& id);
   void finish_record(SessionRecord record, bool discard);
@@ -179,18 +233,70 @@ class StoreImpl final : public Store {
   std::string session_id(const std::string& name);
   SessionStatus status_of(const SessionRecord& record);
   SessionStatus status_of(LiveSession& session);
+  void compare_version(SessionStatus& status, const std::vector<LayerRecord>& layers);
+  void look_at_layer(const LayerRecord& record, const std::function<void(Layer&)>& fn);
 
   // store_views.cpp
   std::shared_ptr<Layer> find_viewed_layer(const std::string& uuid);
   DiskView view_of(const SessionRecord& rest);
   DiskView view_of(LiveSession& session);
+  bool top_takes_data(const LiveSession& session) const;
+  bool begin_new_top(LiveSession& session);
+  void compact_if_possible(LiveSession& session);
+  DiskView frozen_view(const LiveSession& session);
   DiskView keep_view(Stack stack, bool changes);
   [[noreturn]] static void refuse_remote(const SessionRecord& session);
   void require_all_here(const SessionRecord& session, const std::vector<LayerRecord>& layers) const;
 
   // store_versions.cpp
+  class VersionWork;
   std::string only_writer(const std::string& image);
+  SessionRecord session_to_freeze(const std::string& image, const std::string& given);
+  VersionRecord require_closed_base(const SessionRecord& session);
+  VersionRecord add_frozen_version(const SessionRecord& session, const VersionRecord& below,
+                                   const LayerRecord& layer, const Progress& progress);
   void require_no_version_above(const ImageRecord& image);
+  std::optional<VersionRecord> version_open_for(const std::string& image,
+                                                const std::string& station);
+  VersionRecord require_open(const std::string& image, unsigned number);
+  SessionRecord ended_session_of(const VersionRecord& version);
+  std::shared_ptr<Layer> create_version_layer(const LayerRecord& record);
+  LayerRecord fold_to_frozen(const VersionRecord& below, const Stack& stack, std::uint64_t size,
+                             const Progress& progress);
+  LayerRecord new_version_layer(const std::string& image, const std::vector<std::string>& below,
+                                std::uint64_t size) const;
+  void record_versions_in_use(const std::string& image);
+  void forget_version(const std::string& image, unsigned number);
+  void drop_version_layers(const std::string& image, const std::string& session,
+                           const std::function<void()>& change);
+  std::vector<VersionRecord> unused_versions();
+  void remove_version(const VersionRecord& version);
+  void remove_unused_versions() noexcept;
+
+  // store_merge.cpp
+  void give_merge_up(const LayerRecord& merged, const Version::FrozenLayer& newest) noexcept;
+
+  // store_upkeep.cpp
+  void collect_folders(bool dry_run, bool unknown, Garbage& garbage);
+  std::uint64_t free_unused_places(const std::string& image, bool dry_run);
+
+  // station_versions.cpp
+  class PendingVersion;
+  class StationVersionImpl;
+  std::shared_ptr<PendingVersion> pending_version(const ExportName& name, const Peer& peer,
+                                                  std::uint64_t number);
+
+  // store_hashes.cpp
+  std::filesystem::path hashes_folder(const ImageRecord& image) const;
+  std::vector<Version::FrozenLayer> frozen_layers(const VersionRecord& version);
+  Verification compare_with_hashes(const ImageRecord& image, const Stack& stack,
+                                   const std::vector<Version::FrozenLayer>& layers,
+                                   const std::optional<std::vector<std::uint64_t>>& some,
+                                   const Progress& progress) const;
+  Verification hash_layers(const ImageRecord& image, const VersionRecord& version,
+                           const Progress& progress);
+  std::uint64_t hash_backing(const ImageRecord& image, const Progress& progress);
+  void hash_version(const std::string& image, unsigned number, const Progress& progress);
 
   // carry.cpp
   void require_may_carry(const LiveSession& session, Destination destination) const;
@@ -206,6 +312,7 @@ class StoreImpl final : public Store {
   bool may_drop_unused(const LiveSession& session) const;
   double push_layer(LiveSession& session, Destination destination);
   void require_possible(Destination destination) const;
+  void require_open_version_here(const SessionRecord& session, Destination destination);
   bool move_on(LiveSession& session, const Layer* full);
   void push_marker(LiveSession& session, Destination destination);
   void ask_whether_allowed(const WritePlan& plan);
@@ -236,6 +343,7 @@ class StoreImpl final : public Store {
   const std::string boot_id_;
   ServerAgreement agreement_;  // a station's
   UniqueFd lock_;
+  const Reserve reserve_;
   Catalogue catalogue_;
 
   std::mutex connect_mutex_;                // one station is let in at a time
@@ -253,6 +361,10 @@ class StoreImpl final : public Store {
   std::map<std::pair<std::string, unsigned>, OpenVersion> versions_;
   void close_versions(const std::function<bool(OpenVersion&)>& which);
 
+  std::set<std::string> versions_in_work_;  // images of which a verb works on the versions
+  // That stations send a part of, by the ids of their sessions.
+  std::map<std::string, std::shared_ptr<PendingVersion>> pending_versions_;
+  std::set<std::string> closing_;                  // sessions whose layers are becoming a version's
   std::vector<std::weak_ptr<const Stack>> views_;  // of disks, for those who look
 
   std::vector<std::string>

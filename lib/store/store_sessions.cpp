@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/file.hpp"
 #include "base/uuid.hpp"
+#include "stack/chunk_hashes.hpp"
 #include "store/store_impl.hpp"
 
 namespace plydisk {
@@ -224,6 +225,7 @@ void StoreImpl::start_direct(LiveSession& session) {
     // Durable before the backing is touched: after a crash its new time and size are no surprise.
     if (!catalogue_.image(image).backing_dirty)
       catalogue_.change_image(image, [](ImageRecord& record) { record.backing_dirty = true; });
+    ChunkHashes::remove(hashes_folder(catalogue_.image(image)));
     session.disk->stack().version->backing().open_for_writing();
   } catch (...) {
     end_direct(image);
@@ -247,7 +249,10 @@ void StoreImpl::end_direct(const std::string& image_name) noexcept {
     }
     if (backing) backing->close_for_writing();
     catalogue_.change_image(image_name, [&](ImageRecord& image) {
-      if (image.backing_dirty) record_backing(image);
+      if (!image.backing_dirty) return;
+      // Those of who has hashed it meanwhile.
+      ChunkHashes::remove(hashes_folder(image));
+      record_backing(image);
     });
   } catch (const std::exception&) {
     // backing_dirty stays set, and so the backing's time is not held against it.
@@ -275,6 +280,7 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
     if (when == End::if_idle &&
         (session->connections > 0 || LiveSession::Clock::now() - session->idle_since < wait))
       return;
+    if (when == End::if_left && is_in_use(*session)) return;
     session->finishing = true;
   }
   session->ended = true;
@@ -318,6 +324,7 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
   } catch (const std::exception&) {
     failure = std::current_exception();
   }
+  remove_unused_versions();
   if (was_direct) end_direct(session->record.image);
   // Else it would come back to the server, and begin a session there.
   if (is_station()) close_versions([](OpenVersion&) { return true; });
@@ -361,6 +368,7 @@ void StoreImpl::finish_record(SessionRecord record, bool discard) {
     else
       catalogue_.save_session(record, layers, {{record.ended, "ended", ""}});
   });
+  remove_unused_versions();
   if (passes(record.writes)) end_direct(record.image);
 }
 

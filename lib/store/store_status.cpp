@@ -23,8 +23,20 @@ void describe_layers(SessionStatus& status, const std::vector<LayerRecord>& laye
 
 }  // namespace
 
+void StoreImpl::compare_version(SessionStatus& status, const std::vector<LayerRecord>& layers) {
+  const SessionRecord& record = status.record;
+  if (is_station()) {
+    status.next_version = record.version;
+    return;
+  }
+  status.next_version = catalogue_.version_for(record.image, record.station);
+  const bool keeps = record.on_station || surviving(layers) > 0;
+  status.is_stale = keeps && status.next_version != record.version;
+}
+
 SessionStatus StoreImpl::status_of(LiveSession& session) {
   SessionStatus status;
+  std::vector<LayerRecord> layers;
   const DiskStatistics statistics = session.disk->statistics();
   status.bytes_read = statistics.bytes_read;
   status.bytes_written = statistics.bytes_written;
@@ -32,13 +44,17 @@ SessionStatus StoreImpl::status_of(LiveSession& session) {
   status.flushes = statistics.flushes;
   if (const auto version = session.disk->stack().version)
     status.trouble = version->backing().trouble();
-  const std::lock_guard lock(mutex_);
-  if (status.trouble.empty() && !session.finishing) status.trouble = session.disk->shut_reason();
-  status.record = session.seen_record;
-  describe_layers(status, session.seen_layers);
-  status.connections = session.connections;
-  status.state = session.connections > 0 ? "live" : "waiting";
-  if (!session.peer.empty()) status.record.peer = session.peer;
+  {
+    const std::lock_guard lock(mutex_);
+    if (status.trouble.empty() && !session.finishing) status.trouble = session.disk->shut_reason();
+    status.record = session.seen_record;
+    layers = session.seen_layers;
+    status.connections = session.connections;
+    status.state = session.connections > 0 ? "live" : "waiting";
+    if (!session.peer.empty()) status.record.peer = session.peer;
+  }
+  describe_layers(status, layers);
+  compare_version(status, layers);
   return status;
 }
 
@@ -49,7 +65,9 @@ SessionStatus StoreImpl::status_of(const SessionRecord& record) {
   // An attached disk's: it is taken up at once, unless that fails.
   if (is_station() && options_.serve && record.ended == 0)
     status.trouble = "the disk's engine does not serve it yet";
-  describe_layers(status, catalogue_.session_layers(record.id));
+  const std::vector<LayerRecord> layers = catalogue_.session_layers(record.id);
+  describe_layers(status, layers);
+  compare_version(status, layers);
   return status;
 }
 
@@ -72,12 +90,19 @@ std::vector<SessionStatus> StoreImpl::sessions() {
 SessionStatus StoreImpl::session(const std::string& name) {
   const std::string id = session_id(name);
   SessionPtr live;
+  bool is_finishing = false;
   {
     const std::lock_guard lock(mutex_);
-    if (const auto found = live_.find(id); found != live_.end()) live = found->second;
+    if (const auto found = live_.find(id); found != live_.end()) {
+      live = found->second;
+      is_finishing = live->finishing;
+    }
   }
-  if (live) return status_of(*live);
-  if (const auto record = catalogue_.find_session(id)) return status_of(*record);
+  const auto record = catalogue_.find_session(id);
+  // Who hears of the end of a session, which the catalogue tells, finds it over.
+  const bool is_over = is_finishing && (!record || record->ended != 0);
+  if (live && !is_over) return status_of(*live);
+  if (record) return status_of(*record);
   throw Error(ENOENT, "there is no session " + quote(name));
 }
 
@@ -109,8 +134,10 @@ std::vector<SessionName> StoreImpl::session_names() {
     add(record, record.ended == 0 ? "waiting" : "at-rest");
   {
     const std::lock_guard lock(mutex_);
+    // As in session(): what is ending is as the catalogue says.
     for (const auto& [id, session] : live_)
-      add(session->seen_record, session->connections > 0 ? "live" : "waiting");
+      if (!session->finishing)
+        add(session->seen_record, session->connections > 0 ? "live" : "waiting");
   }
   for (const auto& [id, at] : catalogue_.session_changes())
     if (const auto name = names.find(id); name != names.end())
@@ -133,6 +160,13 @@ std::shared_ptr<Layer> StoreImpl::find_open_layer(const std::string& uuid) {
   return find_viewed_layer(uuid);
 }
 
+// Lets fn look at a session's layer that this process has not open; nobody begins on it meanwhile.
+void StoreImpl::look_at_layer(const LayerRecord& record, const std::function<void(Layer&)>& fn) {
+  const std::lock_guard connect(connect_mutex_);
+  const auto open = find_open_layer(record.uuid);
+  fn(open ? *open : *open_layer(record, nullptr));
+}
+
 LayerStatus StoreImpl::layer(const std::string& uuid) {
   const auto record = catalogue_.find_layer(uuid);
   if (!record)
@@ -152,7 +186,7 @@ LayerStatus StoreImpl::layer(const std::string& uuid) {
                         {record->uuid, record->parent, record->size},
                         [&](const ChunkChange&) { ++status.chunks; });
     else
-      open_layer(*record, nullptr)->for_each(count);
+      look_at_layer(*record, [&](Layer& layer) { layer.for_each(count); });
   } catch (const Error&) {
     status.record.state = "damaged";
   }
@@ -176,10 +210,14 @@ std::vector<std::string> StoreImpl::check_layer(const std::string& uuid) {
   if (!record)
     throw Error(ENOENT, "there is no layer " + quote(uuid) + "; see: plydisk layer list");
   if (const auto open = find_open_layer(uuid)) return open->check();
+  std::vector<std::string> faults;
   try {
-    if (!record->session.empty()) return open_layer(*record, nullptr)->check();
-    const auto faults = check_frozen_index(layer_folder(uuid) / SectorIndex::file_name,
-                                           {record->uuid, record->parent, record->size});
+    if (!record->session.empty()) {
+      look_at_layer(*record, [&](Layer& layer) { faults = layer.check(); });
+      return faults;
+    }
+    faults = check_frozen_index(layer_folder(uuid) / SectorIndex::file_name,
+                                {record->uuid, record->parent, record->size});
     if (!faults.empty()) return faults;
     if (File::open(layer_folder(uuid) / Layer::data_name, O_RDONLY).size() < record->size)
       return {"the data file was truncated"};

@@ -39,9 +39,16 @@ DiskView StoreImpl::keep_view(Stack stack, bool changes) {
 DiskView StoreImpl::view_version(const std::string& name, unsigned number) {
   const std::lock_guard connect(connect_mutex_);
   const ImageRecord image = catalogue_.image(name);
-  catalogue_.version(name, number);  // must exist
+  const VersionRecord version = catalogue_.version(name, number);
+  if (version.state == "open")
+    throw Error(EBUSY, "version " + std::to_string(number) + " of image " + quote(name) +
+                           " is open, and what its station has written lies in the session " +
+                           name + "@" + version.station +
+                           ": look at that one, or close the version first, with: plydisk version "
+                           "close " +
+                           name);
   Stack stack;
-  stack.version = open_version(image, number, nullptr);
+  stack.version = load_version(image, number, nullptr);
   return keep_view(std::move(stack), image.backing_dirty);
 }
 
@@ -56,11 +63,16 @@ DiskView StoreImpl::view_session(const std::string& name) {
 
 // The layers that a session has left. The caller holds connect_mutex_: so nobody begins on them.
 DiskView StoreImpl::view_of(const SessionRecord& rest) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (closing_.contains(rest.id))
+      throw Error(EBUSY, "what session " + rest.id + " has written is becoming a version just now");
+  }
   const ImageRecord image = catalogue_.image(rest.image);
   const std::vector<LayerRecord> layers = catalogue_.session_layers(rest.id);
   require_all_here(rest, layers);
   Stack stack;
-  stack.version = open_version(image, rest.version, nullptr);
+  stack.version = load_version(image, rest.version, nullptr);
   for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer)
     stack.layers.push_back(open_layer(*layer, stack.version->shared_backing()));
   const bool frozen = is_frozen(stack) && !image.backing_dirty;
@@ -73,21 +85,39 @@ DiskView StoreImpl::view_of(LiveSession& session) {
   require_all_here(session.record, session.layers);
   if (!is_station() && (session.on_station || is_at_client(session.record.writes)))
     refuse_remote(session.record);
-  const auto takes_data = [&] {
-    return !session.layers.empty() && session.layers.back().kind == "data";
-  };
-  if (session.begun && takes_data() && !session.disk->stack().layers.front()->empty()) {
-    push_layer(session, session.record.writes);
-    try {
-      compact(session);
-    } catch (const Error& error) {
-      log("session " + session.record.id + ": its layers can't be merged: " + error.what());
-    }
+  if (begin_new_top(session)) compact_if_possible(session);
+  return frozen_view(session);
+}
+
+// Whether the top layer takes the session's writes, as data. While those stay at the station, no
+// layer at the server does.
+bool StoreImpl::top_takes_data(const LiveSession& session) const {
+  return session.begun && !session.layers.empty() && session.layers.back().kind == "data" &&
+         (is_station() || !is_at_client(session.record.writes));
+}
+
+// What the session has written until now is not changed any more by what it writes from now on.
+// False if it has the top for that already. The caller holds change_mutex.
+bool StoreImpl::begin_new_top(LiveSession& session) {
+  if (!top_takes_data(session) || session.disk->stack().layers.front()->empty()) return false;
+  push_layer(session, session.record.writes);
+  return true;
+}
+
+void StoreImpl::compact_if_possible(LiveSession& session) {
+  try {
+    compact(session);
+  } catch (const Error& error) {
+    log("session " + session.record.id + ": its layers can't be merged: " + error.what());
   }
+}
+
+// All but the new top. The caller still holds change_mutex.
+DiskView StoreImpl::frozen_view(const LiveSession& session) {
   Stack stack = session.disk->stack();
   const bool changes = !is_frozen(stack) || session.disk->is_direct();
   // Empty until now, and from now on it takes what the view is not to have.
-  if (session.begun && takes_data()) stack.layers.erase(stack.layers.begin());
+  if (top_takes_data(session)) stack.layers.erase(stack.layers.begin());
   return keep_view(std::move(stack), changes);
 }
 

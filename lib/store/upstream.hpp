@@ -1,6 +1,7 @@
 // What a station's store asks of the server that its image comes from.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "store/destination.hpp"
@@ -35,6 +36,8 @@ class Upstream {
     std::string image;  // uuid
   };
   virtual SessionState session_state() = 0;
+  // As Store::freeze_for_station().
+  virtual void freeze(std::uint64_t version, bool goes_on) = 0;
   // The station is done with the session.
   virtual void end_session() = 0;
 };

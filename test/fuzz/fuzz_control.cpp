@@ -33,7 +33,7 @@ struct Target {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static Target target;
   const std::string_view line(reinterpret_cast<const char*>(data), size);
-  static plydisk::DiskView disk;
+  static plydisk::ClientDisk disk;
   // Images of any size may be asked for; the fuzzer's disk is not that large.
   if (line.find("image.create") != std::string_view::npos) return 0;
   const auto answer =

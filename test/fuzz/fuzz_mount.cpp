@@ -47,7 +47,21 @@ constexpr std::array paths{
     "/images/img/description",
     "/images/img/writes",
     "/images/img/size",
+    "/images/img/state",
+    "/images/img/published",
+    "/images/img/open",
+    "/images/img/merge",
+    "/images/img/versions",
+    "/images/img/versions/open",
     "/images/img/versions/1/disk",
+    "/images/img/versions/1/state",
+    "/images/img/versions/1/comment",
+    "/images/img/versions/1/testers",
+    "/images/img/versions/1/diff",
+    "/images/img/versions/1/verify",
+    "/images/new",
+    "/images/new/size",
+    "/images/new/from",
     "/stations",
     "/stations/pc1",
     "/stations/pc1/image",
@@ -60,6 +74,8 @@ constexpr std::array paths{
     "/stations/pc1/.comment.swp",
     "/sessions",
     "/layers",
+    "/check",
+    "/gc",
     "/events",
     "/status",
     "/last-error",
@@ -72,7 +88,8 @@ std::string any_path(FuzzedDataProvider& data) {
   std::erase_if(name, [](char c) { return c == '\0' || c == '/'; });
   if (name.empty() || name == "." || name == "..") name = "x";
   constexpr std::array folders{
-      "/", "/stations/", "/stations/pc1/", "/images/img/versions/", "/sessions/", "/parameters/"};
+      "/",          "/stations/",  "/stations/pc1/", "/images/", "/images/img/versions/",
+      "/sessions/", "/parameters/"};
   return data.PickValueInArray(folders) + name;
 }
 
@@ -147,14 +164,21 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
       // Refused.
     }
   }
-  for (const auto& parameter : target.caller->call("param.list", nlohmann::json::object()))
+  StoreCaller& caller = *target.caller;
+  for (const auto& parameter : caller.call("param.list", nlohmann::json::object()))
     parameter_spec(parameter["name"].get<std::string>())
         .check(parameter["value"].get<std::string>());
-  for (const auto& station : target.caller->call("station.list", nlohmann::json::object())) {
+  for (const auto& version : caller.call("version.list", {{"image", "img"}}))
+    if (version["state"] == "open") caller.call("version.discard", {{"image", "img"}});
+  caller.call("station.set", {{"name", "pc1"}, {"image", nullptr}});
+  for (const auto& station : caller.call("station.list", nlohmann::json::object())) {
     require_valid_name("station", station["name"].get<std::string>());
     for (const auto& network : station["allow"]) require_valid_cidr(network.get<std::string>());
-    if (station["name"] != "pc1")
-      target.caller->call("station.remove", {{"name", station["name"]}});
+    if (station["name"] != "pc1") caller.call("station.remove", {{"name", station["name"]}});
+  }
+  for (const auto& image : caller.call("image.list", nlohmann::json::object())) {
+    require_valid_name("image", image["name"].get<std::string>());
+    if (image["name"] != "img") caller.call("image.remove", {{"name", image["name"]}});
   }
   return 0;
 }

@@ -9,6 +9,8 @@
 #   guest_off pc1                          a clean shutdown; or by a COMMAND behind it
 #   guest_becomes pc1 PROGRAM SECONDS      that takes the place of process 1; returns when it takes scripts
 #
+# guest_setup sets what they boot and which network they have, for qemu: guest_boots, guest_net; if the latter
+# is made empty, they have no card.
 # Scripts have inside/functions at hand. The guest sees this machine as 10.0.2.2, and a server here
 # sees the guest as 127.0.0.1. Only processes that were started here are ever killed, by their ids.
 # shellcheck shell=bash
@@ -19,6 +21,8 @@ export PATH=$PATH:/usr/sbin:/sbin
 # A boot takes 5 s on an idle machine. About one in a hundred hangs before its first program, waiting
 # for a timer that the emulated processor has lost: so a second and a third attempt, each longer.
 boot_seconds=(60 120 240)
+# On a busy machine, ten ticks of a clock take longer than a kernel wants to wait when it checks its timer.
+guest_arguments='console=ttyS0 panic=-1 no_timer_check'
 
 declare -A guest_pid guest_in guest_out
 work=
@@ -37,6 +41,9 @@ requires() {
 }
 
 is_running() { kill -0 "$1" 2> /dev/null; }
+
+# Of a process that `unshare --net` starts: for a moment it is still in this one's network.
+has_own_network() { [[ $(readlink "/proc/$1/ns/net") != $(readlink /proc/self/ns/net) ]]; }
 
 # stop_process PID [SECONDS]: asks it to end, and kills it if it has not after that time.
 stop_process() {
@@ -91,6 +98,8 @@ guest_setup() {
   vmlinuz=$kernel/vmlinuz
   initrd=$work/initrd
   "$repository/test/guest/make-initramfs" "$kernel" "$initrd" "$@"
+  guest_boots=(-kernel "$vmlinuz" -initrd "$initrd" -append "$guest_arguments")
+  guest_net=user,id=net
 }
 
 guest_is_running() { [[ -n ${guest_pid[$1]:-} ]] && is_running "${guest_pid[$1]}"; }
@@ -124,8 +133,16 @@ guest_start() {
 
 # guest_boot SECONDS NAME [QEMU_OPTION…]
 guest_boot() {
-  local deadline=$((SECONDS + $1)) name=$2 pipe=$work/$2.pipe line in out
-  shift 2
+  local deadline=$((SECONDS + $1))
+  guest_launch "${@:2}"
+  guest_is_ready "$2" "$deadline"
+}
+
+# guest_launch NAME [QEMU_OPTION…]: does not wait for it.
+guest_launch() {
+  local name=$1 pipe=$work/$1.pipe in out card=(-nic none)
+  shift
+  [[ -z $guest_net ]] || card=(-netdev "$guest_net" -device "virtio-net-pci,netdev=net,romfile=")
   rm -f "$pipe.in" "$pipe.out"
   mkfifo "$pipe.in" "$pipe.out"
   # Open for both directions: neither side waits for the other to open it.
@@ -133,19 +150,19 @@ guest_boot() {
   guest_in[$name]=$in guest_out[$name]=$out
   qemu-system-x86_64 -accel tcg,thread=multi -smp 2 -cpu max -m 512 \
     -display none -monitor none -no-reboot \
-    -kernel "$vmlinuz" -initrd "$initrd" -append 'console=ttyS0 panic=-1' \
+    "${guest_boots[@]}" \
     -chardev "file,id=console,path=$work/$name.console.log,append=on" -serial chardev:console \
     -chardev "pipe,id=scripts,path=$pipe" -serial chardev:scripts \
-    -netdev user,id=net -device virtio-net-pci,netdev=net,romfile= \
+    "${card[@]}" \
     "$@" < /dev/null > "$work/$name.qemu.log" 2>&1 &
   guest_pid[$name]=$!
-  guest_is_ready "$name" "$deadline"
 }
 
 # guest_is_ready NAME DEADLINE
 guest_is_ready() {
   while guest_line "$1" "$2"; do
-    [[ $line == ready ]] && return
+    # What firmware has written to this port, without a newline, may stand before it.
+    [[ $line == *ready ]] && return
   done
   return 1
 }

@@ -10,19 +10,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/functions.bash"
 
 export PLYDISK_RUN=$work/run PLYDISK_PLUGIN=$plugin
 disk_socket=$work/disk.sock
-# Seconds, for what must not wait for a server. Under a sanitizer an engine that has told of an error
-# hangs at its end, and is killed after ten: see stop_server in functions.bash.
+# Seconds, for what must not wait for a server. Under a sanitizer all takes longer.
 soon=10
-[[ -z ${PLYDISK_PRELOAD:-} ]] || soon=60
+[[ -z ${PLYDISK_PRELOAD:-} ]] || soon=30
 
 # The engine is nbdkit, too.
-if [[ -n ${PLYDISK_PRELOAD:-} ]]; then
-  mkdir "$work/bin"
-  printf '#!/bin/sh\nLD_PRELOAD=%s exec %s "$@"\n' "$PLYDISK_PRELOAD" "$(command -v nbdkit)" \
-    > "$work/bin/nbdkit"
-  chmod +x "$work/bin/nbdkit"
-  export PATH=$work/bin:$PATH
-fi
+preload_nbdkit
 
 # attach @STATION | EXPORT [OPTION…]: "@pc1" is the image of the store for this station.
 attach() {

@@ -1,16 +1,13 @@
 #include "layer_states.hpp"
 
 #include <algorithm>
-#include <cstring>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <random>
 #include <set>
 
 #include "base/error.hpp"
+#include "change_sectors.hpp"
 #include "layer_history.hpp"
-#include "power_cut.hpp"
 #include "sector_pattern.hpp"
 #include "stack/disk.hpp"
 #include "store/store.hpp"
@@ -80,19 +77,8 @@ void check_layers(Store& store, Faults& faults) {
 // Writes, flushes and zeros on, and returns what must be there afterwards.
 std::vector<std::byte> use(Disk& disk, std::vector<std::byte> content, std::uint64_t seed) {
   std::mt19937_64 random(seed);
-  const std::uint64_t sectors = disk.size() / pattern_size;
   for (std::uint64_t i = 0; i < 20; ++i) {
-    const std::uint64_t first = random() % sectors;
-    const std::uint64_t count = 1 + random() % std::min<std::uint64_t>(sectors - first, 30);
-    std::byte* const data = &content[first * pattern_size];
-    if (random() % 4 == 0) {
-      std::memset(data, 0, count * pattern_size);
-      disk.zero(first * pattern_size, count * pattern_size, true, false);
-    } else {
-      for (std::uint64_t at = 0; at < count; ++at)
-        fill_sector(data + at * pattern_size, first + at, 1'000'000'000 + i);
-      disk.write(data, count * pattern_size, first * pattern_size, false);
-    }
+    change_sectors(disk, content, random, 30, 1'000'000'000 + i);
     if (random() % 5 == 0) disk.flush();
   }
   return content;
@@ -105,11 +91,6 @@ std::string first_difference(const std::vector<std::byte>& found,
   return "sector " + std::to_string(sector) + ", " +
          describe_sector(&found[sector * pattern_size]) + " instead of " +
          describe_sector(&expected[sector * pattern_size]);
-}
-
-std::string content_of(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 }  // namespace
@@ -141,30 +122,6 @@ std::vector<std::string> check_state(const std::filesystem::path& folder, const 
     check_layers(*store, faults);
   } catch (const std::exception& error) {
     faults.push_back(error.what());
-  }
-  return faults;
-}
-
-std::vector<std::string> compare_with_log(const Recorder& recorder,
-                                          const std::filesystem::path& scratch) {
-  PowerCut power_cut(recorder.operations());
-  power_cut.advance(recorder.operations().size());
-  CutChoice choice;
-  choice.content = CutChoice::Content::all;
-  const auto rebuilt = scratch / "rebuilt";
-  power_cut.rebuild(choice, rebuilt);
-  Faults faults;
-  std::set<std::string> paths;
-  for (const auto& root : {recorder.root(), rebuilt})
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(root))
-      if (entry.is_regular_file()) paths.insert(entry.path().lexically_relative(root).string());
-  for (const std::string& path : paths) {
-    const std::string name = std::filesystem::path(path).filename().string();
-    if (name == "map" || name == "lock") continue;
-    if (content_of(recorder.root() / path) != content_of(rebuilt / path) ||
-        std::filesystem::exists(recorder.root() / path) != std::filesystem::exists(rebuilt / path))
-      faults.push_back("the log of changes does not lead to the present " + path +
-                       ": something changes it past StorageObserver");
   }
   return faults;
 }

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "recorder.hpp"
 #include "sector_model.hpp"
 
 namespace plydisk::torture {
@@ -15,10 +14,5 @@ namespace plydisk::torture {
 // `go_on`: also uses it for a while, reboots once more, and checks again.
 std::vector<std::string> check_state(const std::filesystem::path& store, const SectorModel& model,
                                      std::uint64_t cut, bool go_on, std::uint64_t seed);
-
-// Whether the log leads to what is really there: names the files of which it does not. Chunk maps
-// and the lock are not recorded.
-std::vector<std::string> compare_with_log(const Recorder& recorder,
-                                          const std::filesystem::path& scratch);
 
 }  // namespace plydisk::torture

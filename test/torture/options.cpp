@@ -8,11 +8,15 @@
 namespace plydisk::torture {
 
 bool parse_options(Options& options, int argc, char** argv) {
-  static const option known[] = {
-      {"seed", required_argument, nullptr, 's'},    {"states", required_argument, nullptr, 'n'},
-      {"minutes", required_argument, nullptr, 'm'}, {"rounds", required_argument, nullptr, 'r'},
-      {"broken", required_argument, nullptr, 'b'},  {"station", no_argument, nullptr, 't'},
-      {"keep", no_argument, nullptr, 'k'},          {nullptr, 0, nullptr, 0}};
+  static const option known[] = {{"seed", required_argument, nullptr, 's'},
+                                 {"states", required_argument, nullptr, 'n'},
+                                 {"minutes", required_argument, nullptr, 'm'},
+                                 {"rounds", required_argument, nullptr, 'r'},
+                                 {"broken", required_argument, nullptr, 'b'},
+                                 {"station", no_argument, nullptr, 't'},
+                                 {"keep", no_argument, nullptr, 'k'},
+                                 {"only", required_argument, nullptr, 'o'},
+                                 {nullptr, 0, nullptr, 0}};
   for (int got; (got = getopt_long(argc, argv, "", known, nullptr)) != -1;) {
     const auto number = [] { return std::strtoull(optarg, nullptr, 0); };
     switch (got) {
@@ -31,6 +35,9 @@ bool parse_options(Options& options, int argc, char** argv) {
       case 'b':
         options.broken = optarg;
         break;
+      case 'o':
+        options.only = optarg;
+        break;
       case 't':
         options.station = true;
         break;
@@ -40,12 +47,20 @@ bool parse_options(Options& options, int argc, char** argv) {
       default:
         std::fprintf(stderr,
                      "usage: %s [--seed N] [--states N] [--minutes N] [--rounds N]"
-                     " [--broken data-sync|index-sync|image-sync] [--station] [--keep]\n",
+                     " [--broken data-sync|index-sync|image-sync|name-sync] [--only NAME]"
+                     " [--station] [--keep]\n",
                      argv[0]);
         return false;
     }
   }
   return true;
+}
+
+bool has_passed(const Options& options, unsigned faults) {
+  if (options.broken.empty()) return faults == 0;
+  std::printf("without the %s: %s\n", options.broken.c_str(),
+              faults > 0 ? "found, as it must be" : "NOT FOUND: this test sees nothing");
+  return faults > 0;
 }
 
 }  // namespace plydisk::torture

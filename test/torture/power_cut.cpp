@@ -213,6 +213,9 @@ void PowerCut::apply(std::uint64_t number) {
     case Kind::rename:
       if (node) change_names({number, operation.kind, operation.path, operation.target, node});
       return;
+    case Kind::link:
+      if (node) change_names({number, Kind::create, operation.target, {}, node});
+      return;
     case Kind::sync_directory:
       return sync_directory(operation.path);
   }
@@ -425,10 +428,14 @@ void PowerCut::rebuild(const CutChoice& choice, const std::filesystem::path& fol
   const std::uint64_t draw = mix(choice.seed + 3);
   const std::uint64_t back = choice.content == Content::newest ? 1 + draw % 4 : draw % 64;
   const std::uint64_t common_time = cut_ - std::min(cut_, back);
+  std::map<const Node*, std::string> written;
   for (const auto& [path, node] : choose_names(choice)) {
     if (path.empty()) continue;
+    const auto [first, is_new] = written.try_emplace(node.get(), path);
     if (node->directory)
       std::filesystem::create_directory(folder / path);
+    else if (!is_new)
+      std::filesystem::create_hard_link(folder / first->second, folder / path);
     else
       write_sparsely(folder / path, choose_content(*node, choice, common_time),
                      choose_mtime(*node, choice));

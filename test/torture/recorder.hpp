@@ -39,6 +39,7 @@ struct Operation {
     create_directory,
     remove,  // a file or a directory
     rename,  // path to target
+    link,    // path gets the second name target
     sync_directory,
     mark,
   };
@@ -59,8 +60,8 @@ class Recorder final : public StorageObserver {
   // Records what happens below `root` (absolute), and nothing else.
   explicit Recorder(std::filesystem::path root);
 
-  // Makes a sync of a path do nothing when the predicate says so: for tests that prove that they
-  // would notice. Set before anything is recorded.
+  // Makes a sync of a file or folder do nothing when the predicate says so: for tests that prove
+  // that they would notice. Set while nobody reports.
   void skip_syncs(std::function<bool(const std::string& path)> predicate);
   // Lets syncs and punches, and some writes, take up to `microseconds` longer, at random, so that
   // threads meet in them.
@@ -84,6 +85,7 @@ class Recorder final : public StorageObserver {
   void on_create(const std::string& path) override;
   void on_remove(const std::string& path) override;
   void on_rename(const std::string& from, const std::string& to) override;
+  void on_link(const std::string& file, const std::string& name) override;
   void on_sync_directory(const std::string& path) override;
   bool skip_sync(const std::string& path) override;
 

@@ -58,20 +58,18 @@ int file_truncate(sqlite3_file* file, sqlite3_int64 size) {
   return real(file)->pMethods->xTruncate(real(file), size);
 }
 
-int file_sync(sqlite3_file* file, int flags) {
+// Only reported: no power is really cut, and the syncs would take most of the time.
+int file_sync(sqlite3_file* file, int) {
   auto* const watch = observer();
   const std::string* const path = self(file)->path;
-  const bool report = watch != nullptr && path != nullptr;
-  if (report && watch->skip_sync(*path)) return SQLITE_OK;
-  const int code = real(file)->pMethods->xSync(real(file), flags);
-  if (code != SQLITE_OK || !report) return code;
+  if (watch == nullptr || path == nullptr || watch->skip_sync(*path)) return SQLITE_OK;
   watch->on_sync(*path);
   if (self(file)->sync_directory) {
     const std::string directory = directory_of(*path);
     if (!watch->skip_sync(directory)) watch->on_sync_directory(directory);
     self(file)->sync_directory = false;
   }
-  return code;
+  return SQLITE_OK;
 }
 
 int file_size(sqlite3_file* file, sqlite3_int64* size) {

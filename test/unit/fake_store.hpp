@@ -47,12 +47,16 @@ class FakeStore : public Store {
     catalogue_->add_image(record);
     return status_of(catalogue_->image(record.name));
   }
+  ImageStatus adopt_image(const NewImage& image, const Progress&) override {
+    return this->image(image.name);
+  }
   std::vector<ImageStatus> images() override {
     std::vector<ImageStatus> result;
     for (const ImageRecord& record : catalogue_->images()) result.push_back(status_of(record));
     return result;
   }
   ImageStatus image(const std::string& name) override { return status_of(catalogue_->image(name)); }
+  std::uint64_t version_allocated(const VersionRecord&) override { return 8192; }
   void remove_image(const std::string& name) override { catalogue_->remove_image(name); }
   ImageStatus accept_image(const std::string& name) override { return image(name); }
   void remove_station(const std::string& name) override { catalogue_->remove_station(name); }
@@ -65,6 +69,41 @@ class FakeStore : public Store {
   VersionRecord freeze_version(const std::string&, const std::string&, const Progress&) override {
     return {};
   }
+
+  std::unique_ptr<StationVersion> begin_station_version(const std::string&,
+                                                        const std::string&) override {
+    return nullptr;
+  }
+  void freeze_for_station(const ExportName&, const Peer&, std::uint64_t, bool) override {
+    throw Error(ENOTSUP, "no stations");
+  }
+  std::shared_ptr<VersionUpload> version_upload(const ExportName&, const Peer&,
+                                                std::uint64_t) override {
+    throw Error(ENOTSUP, "no stations");
+  }
+  OwnLayers freeze_own_layers(const std::string&, std::uint64_t) override { return {}; }
+
+  VersionRecord open_version(const std::string&, const std::string&, unsigned,
+                             const std::string&) override {
+    return {};
+  }
+  VersionRecord close_version(const std::string&, unsigned, const Progress&) override { return {}; }
+  VersionRecord publish_version(const std::string&, unsigned) override { return {}; }
+  VersionRecord test_version(const std::string&, unsigned,
+                             const std::vector<std::string>&) override {
+    return {};
+  }
+  void discard_version(const std::string&, unsigned) override {}
+  MergeResult merge_versions(const std::string&, unsigned, unsigned, const Progress&) override {
+    return {};
+  }
+  VersionDifference compare_versions(const std::string&, unsigned, unsigned,
+                                     const Progress&) override {
+    return {};
+  }
+  Verification verify_version(const std::string&, unsigned, const Progress&) override { return {}; }
+  Garbage collect_garbage(bool, bool) override { return {}; }
+  StoreCheck check(const Progress&) override { return {}; }
 
   std::vector<SessionName> session_names() override { return {}; }
   std::vector<SessionStatus> sessions() override {

@@ -12,18 +12,13 @@
 
 namespace plydisk::test {
 
-// Syncs of files whose path ends so fail, each with this error.
-class FailingSyncs final : public StorageObserver {
+class Unobserving : public StorageObserver {
  public:
-  FailingSyncs(std::string suffix, int error) : suffix_(std::move(suffix)), error_(error) {
-    storage_observer.store(this);
-  }
-  ~FailingSyncs() override { storage_observer.store(nullptr); }
+  Unobserving() { storage_observer.store(this); }
+  ~Unobserving() override { storage_observer.store(nullptr); }
+  Unobserving(const Unobserving&) = delete;
+  Unobserving& operator=(const Unobserving&) = delete;
 
-  bool skip_sync(const std::string& path) override {
-    if (path.ends_with(suffix_)) throw_errno(error_, "cannot sync " + path);
-    return false;
-  }
   void on_write(const std::string&, std::uint64_t, std::span<const std::byte>) override {}
   void on_punch(const std::string&, std::uint64_t, std::uint64_t) override {}
   void on_truncate(const std::string&, std::uint64_t) override {}
@@ -31,11 +26,29 @@ class FailingSyncs final : public StorageObserver {
   void on_create(const std::string&) override {}
   void on_remove(const std::string&) override {}
   void on_rename(const std::string&, const std::string&) override {}
+  void on_link(const std::string&, const std::string&) override {}
   void on_sync_directory(const std::string&) override {}
+};
+
+// Syncs of files whose path ends so fail, each with this error.
+class FailingSyncs final : public Unobserving {
+ public:
+  FailingSyncs(std::string suffix, int error) : suffix_(std::move(suffix)), error_(error) {}
+  bool skip_sync(const std::string& path) override {
+    if (path.ends_with(suffix_)) throw_errno(error_, "cannot sync " + path);
+    return false;
+  }
 
  private:
   const std::string suffix_;
   const int error_;
+};
+
+// A file system on which files have one name each.
+class NoHardLinks final : public Unobserving {
+  void on_link(const std::string& file, const std::string&) override {
+    throw_errno(EPERM, "cannot link " + file);
+  }
 };
 
 // All writes of SQLite fail with this error.

@@ -210,17 +210,27 @@ TEST_CASE("catalogue: versions and their layers") {
   LayerRecord first = layer_record("debian", "", 0);
   LayerRecord second = layer_record("debian", "", 1, first.uuid);
   first.state = second.state = "frozen";
-  VersionRecord version{"debian", 2, "frozen", 2000, {first.uuid, second.uuid}};
-  catalogue.add_version(version, {first, second});
+  VersionRecord version;
+  version.image = "debian";
+  version.state = "frozen";
+  version.base = 1;
+  version.created = 2000;
+  version.layers = {first.uuid, second.uuid};
+  CHECK(catalogue.add_version(version, {first, second}) == 2);
   CHECK(catalogue.image("debian").published == 1);
   CHECK(catalogue.version("debian", 2).layers == version.layers);
   CHECK(catalogue.version("debian", 2).state == "frozen");
-  CHECK(error_of([&] { catalogue.add_version(version, {}); }).code() == EEXIST);
+  catalogue.comment_version("debian", 2, "with LibreOffice");
+  CHECK(catalogue.version("debian", 2).comment == "with LibreOffice");
+  CHECK(error_of([&] { catalogue.comment_version("debian", 9, ""); }).code() == ENOENT);
+  CHECK(error_of([&] { catalogue.comment_version("debian", 2, "\x1b"); }).code() == EINVAL);
+  CHECK(catalogue.version("debian", 2).comment == "with LibreOffice");
 
   // The next version shares the layers; publishing it freezes the one before.
   const LayerRecord third = layer_record("debian", "", 2, second.uuid);
-  catalogue.add_version({"debian", 3, "published", 3000, {first.uuid, second.uuid, third.uuid}},
-                        {third});
+  version.state = "published";
+  version.layers.push_back(third.uuid);
+  CHECK(catalogue.add_version(version, {third}) == 3);
   CHECK(catalogue.image("debian").published == 3);
   CHECK(catalogue.version("debian", 1).state == "frozen");
   CHECK(catalogue.version("debian", 3).state == "published");
@@ -229,21 +239,16 @@ TEST_CASE("catalogue: versions and their layers") {
 
   // What fails leaves nothing behind.
   const LayerRecord stray = layer_record("debian", "", 3);
-  CHECK(error_of([&] {
-          catalogue.add_version({"debian", 4, "frozen", 1, {stray.uuid, random_uuid()}}, {stray});
-        }).code() == ENOENT);
+  version.layers = {stray.uuid, random_uuid()};
+  CHECK(error_of([&] { catalogue.add_version(version, {stray}); }).code() == ENOENT);
   CHECK_FALSE(catalogue.find_layer(stray.uuid));
   CHECK(error_of([&] { catalogue.version("debian", 4); }).code() == ENOENT);
   LayerRecord orphan = layer_record("debian", "", 3, random_uuid());
-  CHECK(error_of([&] {
-          catalogue.add_version({"debian", 4, "frozen", 1, {orphan.uuid}}, {orphan});
-        }).code() == EINVAL);
-  CHECK(error_of([&] {
-          catalogue.add_version({"debian", 0, "frozen", 1, {}}, {});
-        }).code() == EINVAL);
-  CHECK(error_of([&] {
-          catalogue.add_version({"debian", 4, "open", 1, {}}, {});
-        }).code() == EINVAL);
+  version.layers = {orphan.uuid};
+  CHECK(error_of([&] { catalogue.add_version(version, {orphan}); }).code() == EINVAL);
+  version.layers.clear();
+  version.state = "retired";
+  CHECK(error_of([&] { catalogue.add_version(version, {}); }).code() == EINVAL);
 
   catalogue.remove_image("debian");
   CHECK(catalogue.layers().empty());
@@ -256,7 +261,11 @@ TEST_CASE("catalogue: a session's layer becomes a version's") {
   catalogue.save_session(session_record("s1", "pc07", "debian"), {layer});
   layer.session.clear();
   layer.state = "frozen";
-  catalogue.add_version({"debian", 2, "published", 1, {layer.uuid}}, {layer});
+  VersionRecord version;
+  version.image = "debian";
+  version.state = "published";
+  version.layers = {layer.uuid};
+  catalogue.add_version(version, {layer});
   CHECK(catalogue.session_layers("s1").empty());
   CHECK(catalogue.version("debian", 2).layers == std::vector{layer.uuid});
   catalogue.remove_session("s1");

@@ -65,8 +65,14 @@ TEST_CASE("methods: images") {
   CHECK(made["allocated"] == 8192);
   CHECK(made["sessions"] == 0);
   CHECK(made["published"] == 1);
-  CHECK(made["versions"] == json::array({{{"number", 1},
+  CHECK(made["versions"] == json::array({{{"image", "debian"},
+                                          {"number", 1},
                                           {"state", "published"},
+                                          {"base", nullptr},
+                                          {"station", nullptr},
+                                          {"testers", json::array()},
+                                          {"comment", ""},
+                                          {"allocated", 8192},
                                           {"created", "2025-01-31T12:00:00Z"},
                                           {"layers", json::array()}}}));
   CHECK(f.call("image.show", {{"name", "debian"}}) == made);
@@ -90,6 +96,20 @@ TEST_CASE("methods: images") {
   CHECK(linked["linked"] == true);
   CHECK(f.call("image.remove", {{"name", "cd"}}) == json{{"name", "cd"}});
   CHECK(error_of([&] { f.call("image.show", {{"name", "cd"}}); }).code() == ENOENT);
+}
+
+TEST_CASE("methods: the comment of a version") {
+  MethodsFixture f;
+  f.call("image.create", {{"name", "debian"}, {"size", 512}});
+  const json version{{"image", "debian"}, {"number", 1}};
+  json comment = version;
+  comment["comment"] = "office";
+  CHECK(f.call("version.set", comment)["comment"] == "office");
+  CHECK(f.call("version.set", version)["comment"] == "office");
+  comment["comment"] = nullptr;
+  CHECK(f.call("version.set", comment)["comment"] == "");
+  CHECK(f.refusal("version.set", {{"image", "debian"}}).second.find("\"number\"") !=
+        std::string::npos);
 }
 
 TEST_CASE("methods: wrong params are refused, and the sentence names the field") {
@@ -230,7 +250,7 @@ TEST_CASE("methods: layers") {
 
 TEST_CASE("methods: parameters and status") {
   MethodsFixture f;
-  CHECK(f.call("param.list").size() == 4);
+  CHECK(f.call("param.list").size() == 5);
   const json grace = f.call("param.set", {{"name", "session-grace"}, {"value", "60"}});
   CHECK(grace["value"] == "60");
   CHECK(grace["default"] == "30");

@@ -67,11 +67,27 @@ TEST_CASE("tables: aligned by characters, no trailing spaces") {
 
 TEST_CASE("progress") {
   CHECK(format_progress(0, 1024, 0) == "  0% [                    ] 0 of 1K, 0/s");
-  CHECK(format_progress(512ULL << 20, 1ULL << 30, 4) ==
+  CHECK(format_progress(512ULL << 20, 1ULL << 30, 128 << 20) ==
         " 50% [##########          ] 512M of 1G, 128M/s, 0:04 left");
-  CHECK(format_progress(1024, 1024, 1) == "100% [####################] 1K of 1K, 1K/s");
-  CHECK(format_progress(4096, 1024, 1).starts_with("100% [####################]"));
-  CHECK(format_progress(2048, 0, 1) == "2K, 2K/s");
+  CHECK(format_progress(1024, 1024, 1024) == "100% [####################] 1K of 1K, 1K/s");
+  CHECK(format_progress(4096, 1024, 4096).starts_with("100% [####################]"));
+  CHECK(format_progress(2048, 0, 2048) == "2K, 2K/s");
+}
+
+TEST_CASE("progress: the rate is that of the last seconds") {
+  Rate rate;
+  CHECK(rate.value() == 0);
+  // What was done before does not count.
+  rate.add(1 << 30, 100);
+  CHECK(rate.value() == 0);
+  for (int second = 1; second <= 20; ++second) rate.add((1U << 30) + 1000U * second, 100 + second);
+  CHECK(rate.value() == doctest::Approx(1000));
+  for (int second = 21; second <= 40; ++second) rate.add((1U << 30) + 20000U, 100 + second);
+  CHECK(rate.value() == 0);
+  // Another part of the work.
+  rate.add(0, 141);
+  rate.add(500, 142);
+  CHECK(rate.value() == doctest::Approx(500));
 }
 
 }  // namespace plydisk

@@ -31,6 +31,9 @@ TEST_CASE("parameters: values that are refused") {
   CHECK(refused("unknown-stations", "yes"));
   CHECK(refused("unknown-stations", ""));
   CHECK_FALSE(refused("unknown-stations", "refuse"));
+  CHECK(refused("boot-identity", "MAC"));
+  CHECK(refused("boot-identity", "mac "));
+  CHECK_FALSE(refused("boot-identity", "serial"));
   CHECK(refused("default-writes", "nowhere"));
   CHECK_FALSE(refused("default-writes", "direct"));
 }

@@ -28,6 +28,7 @@ class Server : public Upstream {
     if (std::exchange(loses_answer, false)) throw Error(ESHUTDOWN, "the answer was lost");
   }
   SessionState session_state() override { return state; }
+  void freeze(std::uint64_t, bool) override {}
   void end_session() override {}
   // As a server that has begun anew.
   void forget() { state = {Destination::server_volatile, false, false, false, "", {}, ""}; }

@@ -49,6 +49,28 @@ TEST_CASE_FIXTURE(StoreFixture, "a view stays as it was while the session writes
   }
 }
 
+TEST_CASE_FIXTURE(StoreFixture, "a view's files have its bytes, each at its place") {
+  const auto connection = connect("img@pc");
+  put(*connection, 'a', 65536);
+  const DiskView view = store->view_session("pc");
+  const auto files = view.stack->files();
+  REQUIRE(files.size() == 2);
+  unsigned found = 0;
+  view.stack->for_each_place(0, view.stack->version->size(),
+                             [&](Source source, std::uint64_t offset, std::uint64_t length) {
+                               CHECK((number_of(source, files) < 0) == source.is_zeros());
+                               if (source.is_zeros()) return;
+                               std::vector<char> here(length), there(length);
+                               files[static_cast<unsigned>(number_of(source, files))].file->read(
+                                   here.data(), length, offset);
+                               view.stack->read(there.data(), length, offset);
+                               CHECK(here == there);
+                               found +=
+                                   offset <= 65536 && offset + length > 65536 && source.is_file();
+                             });
+  CHECK(found == 1);
+}
+
 TEST_CASE_FIXTURE(StoreFixture, "views of a session that writes nothing make no layers") {
   const auto connection = connect("img@pc");
   CHECK(at(store->view_session("pc")) == 0);
@@ -167,6 +189,33 @@ TEST_CASE_FIXTURE(StoreFixture, "events tell of what happened, in order") {
   CHECK(events == expected);
   store->catalogue().set_parameter("session-grace", "5");
   CHECK(happened(*store, Topic::parameters) == std::vector<std::string>{"changed"});
+}
+
+TEST_CASE_FIXTURE(StoreFixture, "who hears of the end of a session finds it over") {
+  add_station("kept", Destination::server_persistent);
+  for (const char* station : {"kept", "dropped"}) {
+    for (int i = 0; i < 30; ++i) {
+      put(*connect(std::string("img@") + station), 'a');
+      const std::string id = store->session(station).record.id;
+      const std::uint64_t before = store->catalogue().events().numbers().newest;
+      std::string state;
+      std::thread follower([&] {
+        for (std::uint64_t seen = before; state.empty();) {
+          store->catalogue().events().wait(seen, std::chrono::seconds(10));
+          for (const Event& event : store->catalogue().events().since(seen)) {
+            seen = event.number;
+            if (event.name != id || (event.event != "ended" && event.event != "removed")) continue;
+            state = "gone";
+            for (const SessionName& name : store->session_names())
+              if (name.id == id) state = name.state;
+          }
+        }
+      });
+      store->end_session(station, false);
+      follower.join();
+      REQUIRE(state == (std::string(station) == "kept" ? "at-rest" : "gone"));
+    }
+  }
 }
 
 TEST_CASE("who waits for an event is told of it, and of the end") {

@@ -1,6 +1,7 @@
-// Sets of sectors.
+// Sets of sectors, and sizes as users write them.
 #include <vector>
 
+#include "base/byte_size.hpp"
 #include "base/units.hpp"
 #include "test_support.hpp"
 
@@ -43,4 +44,15 @@ TEST_CASE("next finds the next sector of a set or 128") {
   CHECK(set.next(65) == 128);
   CHECK(set.next_clear(64) == 65);
   CHECK(SectorSet::all().next_clear(0) == 128);
+}
+
+TEST_CASE("sizes are numbers of bytes, or of K, M, G or T") {
+  using plydisk::parse_byte_size;
+  CHECK(parse_byte_size("0") == 0);
+  CHECK(parse_byte_size("4096") == 4096);
+  CHECK(parse_byte_size("3K") == 3072);
+  CHECK(parse_byte_size("16777215T") == 16777215ULL << 40U);
+  for (const char* wrong : {"", "K", "1k", "1KB", "1.5G", "-1", "+1", " 1", "1 ", "0x10",
+                            "16777216T", "18446744073709551616"})
+    CHECK_FALSE(parse_byte_size(wrong));
 }
