@@ -68,7 +68,7 @@ cleanup() {
     for log in "$work"/*.log; do
       [[ -s $log ]] || continue
       printf -- '--- the end of %s\n' "${log##*/}" >&2
-      tail -n 20 "$log" >&2
+      tail -n 40 "$log" >&2
     done
   fi
   rm -rf "$work"
@@ -215,10 +215,10 @@ guest_cut() {
 
 guest_off() {
   local name=$1 command=${2:-'umount -a -r 2> /dev/null; sync; poweroff -f'}
-  local pid=${guest_pid[$1]} tries=600
+  local pid=${guest_pid[$1]} deadline=$((SECONDS + 300))
   printf '%s %s\n' off "$(base64 -w 0 <<< "$command")" >&"${guest_in[$name]}"
   while is_running "$pid"; do
-    ((tries-- > 0)) || fail "guest $name does not power off"
+    ((SECONDS < deadline)) || fail "guest $name does not power off"
     sleep 0.1
   done
   wait "$pid" || fail "qemu of guest $name failed"
