@@ -14,6 +14,7 @@ namespace plydisk {
 using nlohmann::json;
 
 std::string absolute_path(const std::string& path) {
+  if (path.empty()) throw UsageError("a path is empty");
   return std::filesystem::absolute(path).lexically_normal().string();
 }
 

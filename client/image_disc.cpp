@@ -12,6 +12,7 @@
 #include "control/store_caller.hpp"
 #include "disk_copy.hpp"
 #include "disk_reader.hpp"
+#include "image_export.hpp"
 #include "interruption.hpp"
 #include "netboot/boot_files.hpp"
 #include "output.hpp"
@@ -139,6 +140,7 @@ class DiscMaker {
 }  // namespace
 
 json make_disc(const Command& command, const DiscOptions& options) {
+  require_not_of_store(command, options.out);
   return DiscMaker(command, options).make();
 }
 

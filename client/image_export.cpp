@@ -1,13 +1,16 @@
 #include "image_export.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 
 #include "base/error.hpp"
 #include "base/program.hpp"
+#include "capture/same_disk.hpp"
 #include "control/store_caller.hpp"
 #include "disk_copy.hpp"
 #include "engine.hpp"
@@ -70,8 +73,7 @@ class DiskExport {
   std::uint64_t to_block_device() {
     if (!options_.force)
       throw Error(EEXIST, options_.out + " is a block device: overwrite it with --force");
-    // O_EXCL: refused if the device is mounted, or part of another one.
-    const File device = File::open(options_.out, O_RDWR | O_EXCL);
+    const File device = open_device();
     const auto disk = open();
     if (device.size() < disk->size())
       throw Error(ENOSPC, options_.out + " has " + format_size(device.size()) + ", and the disk " +
@@ -122,6 +124,18 @@ class DiskExport {
   }
 
  private:
+  File open_device() const {
+    try {
+      // O_EXCL: refused if the device is mounted, or part of another one.
+      return File::open(options_.out, O_RDWR | O_EXCL);
+    } catch (const Error& error) {
+      if (error.code() != EBUSY) throw;
+      throw Error(EBUSY, options_.out +
+                             " is in use on this machine; unmount it, or take it out of "
+                             "the volume that it is part of");
+    }
+  }
+
   std::unique_ptr<OpenDisk> open() {
     auto disk = caller_.open_disk(what_);
     if (!disk->is_frozen() && !std::exchange(has_warned_, true))
@@ -142,6 +156,24 @@ class DiskExport {
 
 }  // namespace
 
+void require_not_of_store(const Command& command, const std::filesystem::path& out) {
+  namespace fs = std::filesystem;
+  const fs::path store = fs::weakly_canonical(command.store_directory());
+  const fs::path path = fs::weakly_canonical(absolute_path(out));
+  if (std::ranges::mismatch(store, path).in1 == store.end())
+    throw Error(EBUSY, out.string() + " lies in the store; name a place outside of it");
+  for (const json& image : command.call("image.list", json::object())) {
+    const auto backing = image.at("backing").get<std::string>();
+    struct stat here {};
+    struct stat there {};
+    if (image.at("linked").get<bool>() && ::stat(path.c_str(), &here) == 0 &&
+        ::stat(backing.c_str(), &there) == 0 && is_same_disk(here, there))
+      throw Error(EBUSY, out.string() + " is what the image " +
+                             quote(image.at("name").get<std::string>()) +
+                             " is served from; name another place");
+  }
+}
+
 json export_disk(const Command& command, const ExportOptions& options) {
   const bool to_stdout = options.out == "-";
   const DiskFormat& format = options.format.empty() ? disk_format_of(to_stdout ? "" : options.out)
@@ -151,6 +183,7 @@ json export_disk(const Command& command, const ExportOptions& options) {
     throw UsageError(std::string("the format ") + format.name +
                      " goes to a file: what is written to standard output or a device is raw");
   const json what = find_disk_to_export(command, options.what);
+  if (!to_stdout) require_not_of_store(command, options.out);
   DiskExport work(command, options, what);
   const std::uint64_t size = to_stdout          ? work.to_standard_output()
                              : to_device        ? work.to_block_device()

@@ -1,6 +1,7 @@
 // Whole disks out of a store, as files of several formats.
 #pragma once
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -18,5 +19,8 @@ struct ExportOptions {
 // Returns {image, version, session, out, format, size}. Throws Error; UsageError for options that
 // do not go together.
 nlohmann::json export_disk(const Command& command, const ExportOptions& options);
+
+// Throws Error(EBUSY) if writing there would overwrite what the store has its images in.
+void require_not_of_store(const Command& command, const std::filesystem::path& out);
 
 }  // namespace plydisk

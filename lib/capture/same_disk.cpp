@@ -44,12 +44,12 @@ bool is_writing(const fs::path& process, const std::string& descriptor) {
   return false;
 }
 
-bool is_same(const struct stat& one, const struct stat& other) {
+}  // namespace
+
+bool is_same_disk(const struct stat& one, const struct stat& other) {
   return S_ISBLK(one.st_mode) ? S_ISBLK(other.st_mode) && one.st_rdev == other.st_rdev
                               : one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
-
-}  // namespace
 
 bool is_written_by_server_of(const std::string& uri, const File& file) {
   const std::string socket = nbd_socket(uri);
@@ -62,7 +62,7 @@ bool is_written_by_server_of(const std::string& uri, const File& file) {
     for (const fs::path& entry : list_directory(process / "fd")) {
       struct stat found {};
       serves = serves || sockets.contains(fs::read_symlink(entry, ignored).string());
-      writes = writes || (::stat(entry.c_str(), &found) == 0 && is_same(wanted, found) &&
+      writes = writes || (::stat(entry.c_str(), &found) == 0 && is_same_disk(wanted, found) &&
                           is_writing(process, entry.filename()));
     }
     if (serves && writes) return true;

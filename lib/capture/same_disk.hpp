@@ -1,5 +1,7 @@
-// Whether a disk would be captured into itself, as far as that can be seen from here.
+// Whether a disk would be written over that is read, as far as that can be seen from here.
 #pragma once
+
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <string>
@@ -7,6 +9,9 @@
 #include "base/file.hpp"
 
 namespace plydisk {
+
+// Whether both are one file, or nodes of one block device.
+bool is_same_disk(const struct stat& one, const struct stat& other);
 
 // Whether a server behind the Unix socket of this NBD URI has the file or device open for writing;
 // false for other URIs, and where this process may not look.
