@@ -132,17 +132,18 @@ void StoreImpl::remove_layers(const std::vector<LayerRecord>& layers) noexcept {
   }
 }
 
-// Lets `save` take the layers out of the catalogue, then removes them. When the disk is full,
-// perhaps of them, their data goes first.
+// Lets `save`, once or more, take the layers out of the catalogue, then removes them. When the disk
+// is full, perhaps of them, their data goes first; and where there is none, the end of a session is
+// still what others wait for that make room.
 void StoreImpl::drop_layers(const std::vector<LayerRecord>& layers,
                             const std::function<void()>& save) {
   try {
     save();
   } catch (const Error& error) {
-    if (!is_disk_full(error.code()) || layers.empty()) throw;
+    if (!is_disk_full(error.code())) throw;
     for (const auto& layer : layers)
       File::open(layer_folder(layer.uuid) / Layer::data_name, O_RDWR).truncate(0);
-    save();
+    with_reserve(save);
   }
   remove_layers(layers);
 }
@@ -307,6 +308,11 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
   std::vector<LayerRecord> doomed(session->layers.begin() + static_cast<std::ptrdiff_t>(kept),
                                   session->layers.end());
   session->layers.resize(kept);
+  const bool stays = kept > 0 && (session->begun || session->recorded);
+  if (stays) {
+    session->record.ended = std::time(nullptr);
+    session->news.push_back({session->record.ended, "ended", reason});
+  }
   std::exception_ptr failure;
   try {
     drop_layers(doomed, [&] {
@@ -315,9 +321,7 @@ void StoreImpl::finish(const SessionPtr& session, End when, bool discard,
           catalogue_.remove_session(session->record.id);
         else
           tell(*session, "removed");
-      } else if (session->begun || session->recorded) {
-        session->record.ended = std::time(nullptr);
-        session->news.push_back({session->record.ended, "ended", reason});
+      } else if (stays) {
         save(*session);
       }
     });
