@@ -46,10 +46,8 @@ json Command::call(const std::string& method, const json& params,
   if (interruption != nullptr)
     options.is_pointless = [interruption] { return interruption->has_come(); };
   return StoreCaller(store_directory(), options)
-      .call(method, params, [&](std::uint64_t done, std::uint64_t total) {
-        if (interruption != nullptr) interruption->check();
-        bar.show(done, total);
-      });
+      .call(method, params,
+            [&](std::uint64_t done, std::uint64_t total) { bar.show(done, total); });
 }
 
 int Command::show(const json& result, const std::function<void(const json&)>& print) const {

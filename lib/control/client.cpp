@@ -43,7 +43,9 @@ void ControlClient::give_up_if(std::function<bool()> is_pointless) {
 // The server has not answered.
 void ControlClient::fail() const {
   if (is_pointless_ && is_pointless_())
-    throw Error(EINTR, "it was interrupted while the server was at work on it");
+    throw Error(EINTR,
+                "it was interrupted while the server was at work on it, which gives it up unless "
+                "it was nearly done: look what is there");
   throw Error(ECONNRESET,
               "what serves this store went away before it answered: see with \"plydisk status\" "
               "whether it is back, and what it did");
@@ -61,6 +63,7 @@ json ControlClient::call(const std::string& method, const json& params, const Pr
     const json message = json::parse(line, nullptr, /*allow_exceptions=*/false);
     try {
       if (message.value("method", "") == "progress") {
+        if (is_pointless_ && is_pointless_()) fail();
         const json& told = message.at("params");
         if (progress)
           progress(told.at("done").get<std::uint64_t>(), told.at("total").get<std::uint64_t>());
