@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <set>
 
 #include "base/error.hpp"
 #include "base/program.hpp"
@@ -170,7 +171,9 @@ void make_fat(const FileSystemTask& task) {
 void make_vfat(const FileSystemTask& task, const Tree& tree, const std::string& fstab) {
   make_fat(task);
   // The system of a tree on a FAT can't be one that has owners; its table goes with the rest.
-  std::vector<std::string> words{"mcopy", "-i", mtools_place(task), "-s", "-p", "-Q", "-m"};
+  // It is told in which encoding names are, which else would be that of no language at all.
+  std::vector<std::string> words{
+      "env", "LC_ALL=C.UTF-8", "mcopy", "-i", mtools_place(task), "-s", "-p", "-Q", "-m"};
   for (const auto& entry : fs::directory_iterator(tree.root)) words.push_back(entry.path());
   words.emplace_back("::/");
   if (tree.entries > 0) output_of(words);
@@ -179,6 +182,24 @@ void make_vfat(const FileSystemTask& task, const Tree& tree, const std::string& 
   write_text(folder.path() / "fstab", fstab);
   output_of({"mcopy", "-i", mtools_place(task), "-o", (folder.path() / "fstab").string(),
              "::/etc/fstab"});
+}
+
+// mcopy refuses some of these without a word, and calls others something else.
+void require_fat_names(const Tree& tree) {
+  std::set<std::string> seen;
+  for (const auto& entry : fs::recursive_directory_iterator(tree.root)) {
+    const std::string name = entry.path().filename();
+    const bool has_control =
+        std::ranges::any_of(name, [](unsigned char c) { return c < ' ' || c == 0x7f; });
+    if (has_control || name.find_first_of("\"*:<>?\\|") != name.npos || name.ends_with('.') ||
+        name.ends_with(' '))
+      refuse_entry("vfat", entry.path(), "such names");
+    std::string folded = entry.path();
+    std::ranges::transform(folded, folded.begin(),
+                           [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    if (!seen.insert(folded).second)
+      refuse_entry("vfat", entry.path(), "names that differ in their case alone");
+  }
 }
 
 }  // namespace
@@ -191,6 +212,7 @@ void require_fits(const std::string& kind, const Tree& tree) {
   if (kind == "vfat") {
     refuse_entry("vfat", tree.link, "symbolic links");
     refuse_entry("vfat", tree.special, "devices, pipes and sockets");
+    require_fat_names(tree);
   } else if (kind == "xfs") {
     refuse_entry("xfs", tree.space, "names with spaces");
     refuse_entry("xfs", tree.attribute, "extended attributes");

@@ -53,6 +53,7 @@ class Examination {
       note(tree_.link, path);
     } else if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) {
       note(tree_.special, path);
+      if (S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode)) note(tree_.device, path);
     } else if (::llistxattr(path.c_str(), nullptr, 0) > 0) {
       note(tree_.attribute, path);
     }

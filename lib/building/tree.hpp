@@ -16,7 +16,7 @@ struct Tree {
   std::uint64_t entries = 0;  // files, folders and whatever else, the root not counted
   std::uint64_t bytes = 0;    // of the files, each a whole number of blocks of 4 KiB; holes count
   // One of each, as an example: what not all file systems can keep.
-  std::optional<std::filesystem::path> link, special, hard_link, attribute, space;
+  std::optional<std::filesystem::path> link, special, device, hard_link, attribute, space;
   // Of another user than the one who runs this.
   bool has_other_owners = false;
 };

@@ -79,6 +79,11 @@ std::vector<std::string> TreeDisk::remarks() const {
     remarks.push_back("all files of the image belong to user " + std::to_string(::geteuid()) +
                       ", as they do in " + plan_->tree.root.string() +
                       "; a system's tree is to be unpacked, and its image made, as root");
+  // mkfs.btrfs 6.2 writes 0, 0 instead.
+  if (plan_->options.file_system == "btrfs" && plan_->tree.device)
+    remarks.push_back("btrfs as it is made here keeps no numbers of devices, such as " +
+                      plan_->tree.device->string() +
+                      ": they are for who has /dev mounted, as systems have");
   return remarks;
 }
 
