@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "store/destination.hpp"
 #include "store/names.hpp"
 
 namespace plydisk {
@@ -19,8 +20,10 @@ void CaptureFolder::remove() const {
   sync_directory(path_.parent_path());
 }
 
-std::filesystem::path image_folder(const Command& command, const std::string& image) {
+std::filesystem::path image_folder(const Command& command, const nlohmann::json& params) {
+  const auto image = params.at("name").get<std::string>();
   require_valid_name("image", image);
+  if (params.contains("writes")) static_cast<void>(WritePlan(params["writes"].get<std::string>()));
   const nlohmann::json images = command.call("image.list", nlohmann::json::object());
   if (std::ranges::any_of(images, [&](const auto& it) { return it["name"] == image; }))
     throw Error(EEXIST, "there is an image " + quote(image) +

@@ -22,8 +22,9 @@ class CaptureFolder {
   UniqueFd lock_;
 };
 
-// Where the disk of a new image is made. Throws Error: EINVAL for a bad name, EEXIST if there is
-// such an image.
-std::filesystem::path image_folder(const Command& command, const std::string& image);
+// Where the disk of a new image is made. `params`: what image.adopt will be given; what is wrong
+// with that is said now, and not when the disk is there. Throws Error: EINVAL, and EEXIST if there
+// is such an image.
+std::filesystem::path image_folder(const Command& command, const nlohmann::json& params);
 
 }  // namespace plydisk

@@ -111,11 +111,12 @@ void print_capture(const json& result) {
             << "\n";
 }
 
-void adopt(const Command& command, const CaptureVerbOptions& options) {
+// The parameters of image.adopt.
+json image_params(const CaptureVerbOptions& options) {
   json params{{"name", options.image}};
   if (!options.description.empty()) params["description"] = options.description;
   if (!options.writes.empty()) params["writes"] = options.writes;
-  command.call("image.adopt", params);
+  return params;
 }
 
 int capture(const Command& command, const CaptureVerbOptions& options) {
@@ -124,7 +125,7 @@ int capture(const Command& command, const CaptureVerbOptions& options) {
   if (is_export && !is_nbd_uri(options.to))
     throw UsageError("--to needs an NBD URI such as nbd://server/disk, not " + quote(options.to));
   const CaptureFolder folder(is_export ? state_folder(options)
-                                       : image_folder(command, options.image));
+                                       : image_folder(command, image_params(options)));
   CaptureOptions work;
   work.source = is_nbd_uri(options.source) ? options.source : absolute_path(options.source);
   work.to = options.to;
@@ -172,7 +173,7 @@ int capture(const Command& command, const CaptureVerbOptions& options) {
   }
   bar.wipe();
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - began;
-  if (!is_export) adopt(command, options);
+  if (!is_export) command.call("image.adopt", image_params(options));
   folder.remove();
   std::error_code has_others;
   if (is_export) fs::remove(folder.path().parent_path(), has_others);

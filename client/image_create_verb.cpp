@@ -36,7 +36,7 @@ void say(const std::string& remark) {
 
 // The disk is built in the store, and then taken over where it lies.
 json create_from_tree(const Command& command, const CreateOptions& options, const json& params) {
-  const auto path = image_folder(command, options.name);
+  const auto path = image_folder(command, params);
   TreeDiskOptions what;
   what.tree = absolute_path(options.tree);
   if (!options.file_system.empty()) what.file_system = options.file_system;

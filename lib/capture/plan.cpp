@@ -115,13 +115,17 @@ class Planner {
     if (trouble.empty()) return;
     if (source_.is_snapshot() || options_.force) throw NoMap(EUCLEAN, trouble);
     throw NotClean(EUCLEAN, name_of(partition) + " of " + source_.name() + " " + trouble + ": " +
-                                remedy_for(partition.type) +
+                                remedy_for(partition.type, trouble) +
                                 " and capture it then; --force captures it as it is");
   }
 
-  static std::string remedy_for(const std::string& type) {
+  static std::string remedy_for(const std::string& type, const std::string& trouble) {
     if (type == "ntfs") return "start its Windows, shut it down with \"shutdown /s /f /t 0\"";
     if (type == "swsuspend") return "start its system, shut it down";
+    // What is wrong with it stays so when it is mounted.
+    if ((type.starts_with("ext") || type == "vfat") &&
+        (trouble == "has errors" || trouble.starts_with("is damaged")))
+      return "repair it with \"fsck." + type + "\"";
     return "mount it, unmount it";
   }
 

@@ -116,6 +116,9 @@ bool is_foreign(errcode_t result) {
 
 ExtFileSystem::ExtFileSystem(Read read, std::uint64_t begin, std::uint64_t length)
     : medium_{std::move(read), begin, length, {}, 0} {
+  // For error_message(); once, since the list of tables is the process's.
+  static const bool has_messages = (::initialize_ext2_error_table(), true);
+  static_cast<void>(has_messages);
   medium_to_open = &medium_;
   const errcode_t result =
       ::ext2fs_open2("disk", nullptr, EXT2_FLAG_64BITS, 0, 0, ext_io_manager, &fs_);
