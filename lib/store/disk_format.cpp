@@ -42,6 +42,11 @@ const DiskFormat& disk_format(const std::string& name) {
 }
 
 const DiskFormat* format_by_header(const std::string& path) {
+  // Opening a pipe would wait for who writes it.
+  std::error_code error;
+  const auto kind = std::filesystem::status(path, error).type();
+  using enum std::filesystem::file_type;
+  if (kind != regular && kind != block) return nullptr;
   std::ifstream file(path, std::ios::binary);
   std::array<char, 512> sector{};
   file.read(sector.data(), sector.size());
