@@ -47,7 +47,7 @@ json create_from_tree(const Command& command, const CreateOptions& options, cons
   const CaptureFolder folder(path);
   if (!std::filesystem::is_empty(folder.path()))
     throw Error(EEXIST, "there is a disk that was not finished in " + folder.path().string() +
-                            ": finish it, or remove that folder");
+                            ": finish its capture, or remove it with: plydisk gc --unknown");
   try {
     const Interruption interruption;
     const File disk = File::open(folder.path() / "disk", O_RDWR | O_CREAT | O_EXCL);
