@@ -49,6 +49,15 @@ bool is_dm_snapshot(const fs::path& folder, const std::string& path) {
   }
 }
 
+// Who writes to a file by its loop devices, all but one.
+std::vector<std::string> uses_by_loops(const std::string& file, const std::string& but = "") {
+  std::vector<std::string> uses;
+  for (const std::string& loop : loops_of({}, file))
+    for (const DeviceUse& use : uses_of({}, device_parts(fs::path("/sys/block") / loop)))
+      if (!use.is_read_only && loop != but) uses.push_back(use.sentence);
+  return uses;
+}
+
 }  // namespace
 
 CaptureSource::CaptureSource(const std::string& where, bool force) : where_(where) {
@@ -94,14 +103,18 @@ void CaptureSource::claim_device(bool force) {
       in_use_.add({0, size()});
     }
   }
+  // The kernel does not see that a partition may be mounted by another device of the same file.
+  for (const fs::path& disk : {folder, folder.parent_path()})
+    if (const auto file = read_if_there(disk / "loop/backing_file"))
+      for (const std::string& use : uses_by_loops(*file, disk.filename())) {
+        uses.push_back(use);
+        in_use_.add({0, size()});
+      }
   refuse(uses, force);
 }
 
 void CaptureSource::claim_file(bool force) {
-  std::vector<std::string> uses;
-  for (const std::string& loop : loops_of({}, fs::canonical(where_).string()))
-    for (const DeviceUse& use : uses_of({}, device_parts(fs::path("/sys/block") / loop)))
-      if (!use.is_read_only) uses.push_back(use.sentence);
+  const std::vector<std::string> uses = uses_by_loops(fs::canonical(where_).string());
   if (!uses.empty()) in_use_.add({0, size()});
   refuse(uses, force);
 }
