@@ -234,4 +234,8 @@ std::string read_text_file(const std::filesystem::path& path) {
   return text;
 }
 
+void write_text_file(const std::filesystem::path& path, std::string_view text, unsigned mode) {
+  File::open(path, O_WRONLY | O_CREAT | O_TRUNC, mode).write(text.data(), text.size(), 0);
+}
+
 }  // namespace plydisk

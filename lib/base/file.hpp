@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -113,5 +114,9 @@ std::uint64_t allocated_in(const std::vector<std::filesystem::path>& paths);
 
 // The whole of a small text file, without trailing newline.
 std::string read_text_file(const std::filesystem::path& path);
+
+// Makes the file, or replaces what is in it; not durably.
+void write_text_file(const std::filesystem::path& path, std::string_view text,
+                     unsigned mode = 0600);
 
 }  // namespace plydisk

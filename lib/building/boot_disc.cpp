@@ -63,10 +63,6 @@ UniqueFd open_pipe(const fs::path& pipe, Program& reader) {
   }
 }
 
-void put_text(const fs::path& path, const std::string& text) {
-  File::open(path, O_RDWR | O_CREAT | O_EXCL).write(text.data(), text.size(), 0);
-}
-
 // What the maker's last line does not tell.
 std::string reason_in(const std::string& errors) {
   std::istringstream lines(errors);
@@ -138,11 +134,11 @@ void make_boot_disc(const BootDiscTask& task, const Progress& progress) {
   const File packed = File::open(task.packed, O_RDONLY);
   // Looking at it and writing it: as many bytes each.
   const std::uint64_t size = packed.size();
-  put_text(own / disc_hash, hash_of_file(packed, [&](std::uint64_t done, std::uint64_t) {
-                              progress(done, 2 * size);
-                            }) + "\n");
+  write_text_file(own / disc_hash, hash_of_file(packed, [&](std::uint64_t done, std::uint64_t) {
+                                     progress(done, 2 * size);
+                                   }) + "\n");
   fs::create_directories(task.folder / "boot/grub");
-  put_text(task.folder / "boot/grub/grub.cfg", boot_disc_menu(task));
+  write_text_file(task.folder / "boot/grub/grub.cfg", boot_disc_menu(task));
   require_room(task.output.parent_path(), size + fs::file_size(own / disc_kernel) +
                                               fs::file_size(own / disc_initrd) + room_for_grub);
   // One that is ended leaves its files behind, and a child that goes on as long as it has them.

@@ -78,14 +78,10 @@ void make_apart(const FileSystemTask& task, Make&& make) {
   }
 }
 
-void write_text(const fs::path& path, const std::string& text) {
-  File::open(path, O_RDWR | O_CREAT | O_TRUNC, 0644).write(text.data(), text.size(), 0);
-}
-
 // By debugfs, which takes the place of an editor: the tree stays as it is.
 void replace_ext4_fstab(const FileSystemTask& task, const std::string& fstab, bool is_there) {
   const TemporaryFolder folder;
-  write_text(folder.path() / "fstab", fstab);
+  write_text_file(folder.path() / "fstab", fstab, 0644);
   std::string commands = is_there ? "rm /etc/fstab\n" : "";
   commands += "write " + (folder.path() / "fstab").string() + " /etc/fstab\n";
   for (const char* const field : {"mode 0100644", "uid 0", "gid 0"})
@@ -128,11 +124,11 @@ void make_xfs(const FileSystemTask& task, const Tree& tree, const std::string& f
   std::string fstab_path;
   if (!fstab.empty()) {
     fstab_path = folder.path() / "fstab";
-    write_text(fstab_path, fstab);
+    write_text_file(fstab_path, fstab, 0644);
   }
   const fs::path protofile = folder.path() / "protofile";
   const XfsProtofile made = make_xfs_protofile(tree.root, fstab_path);
-  write_text(protofile, made.text);
+  write_text_file(protofile, made.text);
   make_apart(task, [&](const std::string& file) {
     output_of({"mkfs.xfs", "-q", "-f", "-m", "uuid=" + task.uuid, "-p", protofile.string(), file});
     if (made.corrections.empty()) return;
@@ -179,7 +175,7 @@ void make_vfat(const FileSystemTask& task, const Tree& tree, const std::string& 
   if (tree.entries > 0) output_of(words);
   if (fstab.empty()) return;
   const TemporaryFolder folder;
-  write_text(folder.path() / "fstab", fstab);
+  write_text_file(folder.path() / "fstab", fstab, 0644);
   output_of({"mcopy", "-i", mtools_place(task), "-o", (folder.path() / "fstab").string(),
              "::/etc/fstab"});
 }

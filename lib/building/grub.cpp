@@ -54,10 +54,6 @@ std::vector<std::byte> bytes_of(const fs::path& path) {
   return bytes;
 }
 
-void write_file(const fs::path& path, const std::string& text) {
-  File::open(path, O_RDWR | O_CREAT | O_EXCL).write(text.data(), text.size(), 0);
-}
-
 // The boot sector loads the first sector of core.img, which has a list of where the others are.
 void write_bios_loader(const GrubTask& task, const fs::path& core_path) {
   std::vector<std::byte> core = bytes_of(core_path);
@@ -124,9 +120,9 @@ void install_grub(const GrubTask& task, const std::string& menu) {
   const fs::path script = folder.path() / "script", menu_file = folder.path() / "menu",
                  core = folder.path() / "core", efi = folder.path() / "efi";
   const std::string esp_number = task.esp_uuid.substr(0, 4) + "-" + task.esp_uuid.substr(4, 4);
-  write_file(script, "search --no-floppy --fs-uuid --set=root " + esp_number +
-                         "\nset prefix=($root)/grub\n");
-  write_file(menu_file, menu);
+  write_text_file(script, "search --no-floppy --fs-uuid --set=root " + esp_number +
+                              "\nset prefix=($root)/grub\n");
+  write_text_file(menu_file, menu);
   make_loader("i386-pc", core, script, {"biosdisk"});
   make_loader("x86_64-efi", efi, script, {"efi_gop", "efi_uga"});
   make_boot_file_system({"vfat", task.esp_uuid, task.disk, *task.layout.esp},

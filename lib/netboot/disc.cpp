@@ -20,10 +20,6 @@ namespace fs = std::filesystem;
 constexpr const char* ipxe_kernel = "ipxe.lkrn";  // what GRUB can load
 constexpr const char* ipxe_script = "plydisk.ipxe";
 
-void write_text(const fs::path& file, const std::string& text) {
-  File::open(file, O_WRONLY | O_CREAT | O_EXCL).write(text.data(), text.size(), 0);
-}
-
 }  // namespace
 
 void require_netboot_disc_tools() {
@@ -115,8 +111,8 @@ void make_netboot_disc(const std::string& host, const fs::path& file,
   const fs::path tree = folder.path() / "tree", disc = folder.path() / "disc";
   fs::create_directories(tree / "boot/grub");
   fs::create_directories(tree / "plydisk");
-  write_text(tree / "boot/grub/grub.cfg", disc_grub_script(host));
-  write_text(tree / "plydisk" / ipxe_script, disc_ipxe_script(host));
+  write_text_file(tree / "boot/grub/grub.cfg", disc_grub_script(host));
+  write_text_file(tree / "plydisk" / ipxe_script, disc_ipxe_script(host));
   for (const char* program : {ipxe_kernel, ipxe_efi_drivers})
     fs::copy_file(fs::path(ipxe_folder) / program, tree / "plydisk" / program);
   // Without its languages and fonts, which nothing here is shown in.
