@@ -15,7 +15,7 @@
 #include "boot_disc.hpp"
 #include "boot_root.hpp"
 #include "command.hpp"
-#include "control/boot_export.hpp"
+#include "control/text_export.hpp"
 #include "output.hpp"
 #include "store/names.hpp"
 

@@ -16,6 +16,7 @@
 #include "capture/capture.hpp"
 #include "capture_folder.hpp"
 #include "command.hpp"
+#include "control/text_export.hpp"
 #include "interruption.hpp"
 #include "output.hpp"
 #include "store/names.hpp"
@@ -119,11 +120,22 @@ json image_params(const CaptureVerbOptions& options) {
   return params;
 }
 
+// What a plydisk server would drop when the capture has ended is not to be called captured.
+void require_kept(const std::string& uri) {
+  const auto disk = ask_where_writes_go(uri);
+  if (disk && !disk->is_kept)
+    throw Error(EINVAL, "what is written to " + without_token(uri) + " goes to " + disk->writes +
+                            ", and is dropped when its session ends: at its server, give its "
+                            "station writes that are kept, such as direct, with \"plydisk station "
+                            "set\"; --force captures it all the same");
+}
+
 int capture(const Command& command, const CaptureVerbOptions& options) {
   const auto began = std::chrono::steady_clock::now();
   const bool is_export = !options.to.empty();
   if (is_export && !is_nbd_uri(options.to))
     throw UsageError("--to needs an NBD URI such as nbd://server/disk, not " + quote(options.to));
+  if (is_export && !options.force) require_kept(options.to);
   const CaptureFolder folder(is_export ? state_folder(options)
                                        : image_folder(command, image_params(options)));
   CaptureOptions work;

@@ -1,9 +1,9 @@
 #include "control/reserved_export.hpp"
 
 #include "base/error.hpp"
-#include "control/boot_export.hpp"
 #include "control/station_channel.hpp"
 #include "control/station_protocol.hpp"
+#include "control/text_export.hpp"
 #include "control/upload_export.hpp"
 
 namespace plydisk {
@@ -19,8 +19,7 @@ std::unique_ptr<ReservedExport> open_reserved_export(Store& store, StationHub& h
     return std::make_unique<StationChannel>(store, hub, name, std::move(peer), std::move(log));
   if (name.starts_with(station_protocol::upload_prefix))
     return std::make_unique<UploadExport>(store, name, peer);
-  if (name == BootExport::name) return std::make_unique<BootExport>(store);
-  return nullptr;
+  return TextExport::open(store, name, peer);
 }
 
 }  // namespace plydisk
