@@ -1,5 +1,5 @@
 // In an initramfs: the disc (boot/disc.hpp) that the machine has in one of its drives. It lies
-// below the root that this runs in, boot_root.hpp's, and so outlives the initramfs.
+// below the root that this runs in, runtime-tree's, and so outlives the initramfs.
 //
 //   /medium     the disc
 //   /packed     what is packed in it, by a loop device

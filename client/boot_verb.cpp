@@ -6,14 +6,13 @@
 #include <memory>
 #include <thread>
 
+#include "attach.hpp"
 #include "backing/nbd_uri.hpp"
 #include "base/error.hpp"
 #include "base/file.hpp"
-#include "base/program.hpp"
 #include "boot/arguments.hpp"
 #include "boot/identity.hpp"
 #include "boot_disc.hpp"
-#include "boot_root.hpp"
 #include "command.hpp"
 #include "control/text_export.hpp"
 #include "output.hpp"
@@ -29,7 +28,7 @@ namespace {
 constexpr std::chrono::seconds default_patience{120};
 constexpr std::chrono::seconds between_tries{1}, between_reminders{15};
 constexpr const char* device = "/dev/nbd0";
-// What the image brings along for its stations' connections.
+constexpr unsigned device_index = 0;
 const std::filesystem::path credentials = "/etc/plydisk/boot";
 
 void say(const std::string& sentence) {
@@ -58,28 +57,24 @@ std::string station_of(const BootArguments& arguments, const std::string& uri) {
                       find_machine("/", arguments.boot_mac));
 }
 
-// `source`: a URI, or a file.
-void attach_to_device(const BootArguments& arguments, const std::string& source,
-                      const std::string& station, const std::vector<std::string>& more) {
-  // A name that begins with "@": systemd does not end what the command leaves running.
-  std::vector<std::string> words{"@plydisk", "attach", source, device, "--station", station};
-  if (!arguments.writes.empty()) words.insert(words.end(), {"--writes", arguments.writes});
-  words.insert(words.end(), more.begin(), more.end());
-  const ProgramResult result = run_program(words);
-  if (result.status == 0) return;
-  std::string complaint = result.complaint();
-  if (complaint.starts_with("plydisk: ")) complaint.erase(0, 9);
-  throw Error(EAGAIN, complaint);
+// By a URI, or a file. What this process leaves running has the name that this was called by.
+void attach_to_device(const BootArguments& arguments, AttachOptions options) {
+  options.device = device_index;
+  options.writes = arguments.writes;
+  try {
+    attach(options, [](const AttachedDisk&) {});
+  } catch (const Error& error) {
+    throw Error(EAGAIN, error.what());
+  }
 }
 
-std::vector<std::string> credential_words() {
-  std::vector<std::string> words;
-  const std::pair<const char*, const char*> files[] = {
-      {"--secret-file", "secret"}, {"--tls-psk", "keys.psk"}, {"--tls-certificates", "pki"}};
+// What the image brings along for its stations' connections.
+void add_credentials(AttachOptions& options) {
+  const std::pair<std::string*, const char*> files[] = {{&options.secret_file, "secret"},
+                                                        {&options.tls.psk, "keys.psk"},
+                                                        {&options.tls.certificates, "pki"}};
   for (const auto& [option, file] : files)
-    if (std::filesystem::exists(credentials / file))
-      words.insert(words.end(), {option, (credentials / file).string()});
-  return words;
+    if (std::filesystem::exists(credentials / file)) *option = credentials / file;
 }
 
 json attach_disc(const BootArguments& arguments) {
@@ -87,7 +82,7 @@ json attach_disc(const BootArguments& arguments) {
   try {
     if (arguments.checks_disc) check_disc(disc);
     const std::string station = arguments.station.empty() ? "disc" : arguments.station;
-    attach_to_device(arguments, disc.disk, station, {});
+    attach_to_device(arguments, {.uri = disc.disk, .station = station});
     return {{"device", device},
             {"uri", disc.disk.string()},
             {"station", station},
@@ -103,7 +98,9 @@ json attach_disc(const BootArguments& arguments) {
 json attach_once(const BootArguments& arguments) {
   if (arguments.disc) return attach_disc(arguments);
   const std::string uri = uri_of(arguments), station = station_of(arguments, uri);
-  attach_to_device(arguments, uri, station, credential_words());
+  AttachOptions options{.uri = uri, .station = station};
+  add_credentials(options);
+  attach_to_device(arguments, options);
   return {{"device", device}, {"uri", uri}, {"station", station}};
 }
 
@@ -150,29 +147,14 @@ int boot(const Command& command, const std::string& line) {
 }  // namespace
 
 void add_boot_verb(CLI::App& app, Command& command) {
-  struct Options {
-    std::string root, line;
-  };
-  auto options = std::make_shared<Options>();
+  auto line = std::make_shared<std::string>();
   CLI::App* verb = add_verb(
       app, "boot", "In an initramfs: attach the disk that the kernel's command line names",
-      "  plydisk boot                       (plydisk=nbd://server/debian on the command line, or\n"
-      "                                      plydisk=disc)\n"
-      "  plydisk boot --make-root /root     (first: where its programs outlive the initramfs)");
-  auto* make = verb->add_option("--make-root", options->root,
-                                "Only copy the root file system that this program runs in, and "
-                                "mount what it needs, at this folder")
-                   ->type_name("DIR");
-  verb->add_option("--command-line", options->line, "Instead of the kernel's")
-      ->type_name("TEXT")
-      ->excludes(make);
-  verb->callback([&command, options] {
-    command.run = [&command, options] {
-      if (options->root.empty())
-        return boot(command,
-                    options->line.empty() ? read_text_file("/proc/cmdline") : options->line);
-      make_boot_root("/", options->root);
-      return command.show({{"root", options->root}}, [](const json&) {});
+      "  plydisk boot     (plydisk=nbd://server/debian on the command line, or plydisk=disc)");
+  verb->add_option("--command-line", *line, "Instead of the kernel's")->type_name("TEXT");
+  verb->callback([&command, line] {
+    command.run = [&command, line] {
+      return boot(command, line->empty() ? read_text_file("/proc/cmdline") : *line);
     };
   });
 }

@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,7 +27,7 @@ namespace {
 constexpr const char* old_root = "/oldroot";
 // Where the disk's processes have their root, before and after it is moved out of the old root.
 constexpr const char* left_root = "/oldroot/run/initramfs";
-constexpr const char* disk_root = "/plydisk";
+constexpr const char* disk_root = "/plydisk";  // of the tree: systemd makes that read-only
 constexpr const char* device = "/dev/nbd0";
 // A server that is away may come back; the machine is to go off at last.
 constexpr std::chrono::seconds detach_limit{90};
@@ -66,7 +65,6 @@ std::vector<std::string> mounts_below(const std::string& folder) {
 }
 
 bool move_disk_root() {
-  ::mkdir(disk_root, 0755);
   // The kernel moves nothing out of mounts that are shared with other namespaces.
   ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
   if (::mount(left_root, disk_root, nullptr, MS_MOVE, nullptr) == 0) return true;

@@ -13,15 +13,20 @@ plydisk_has_place() {
     grep -qvE ' lo$|^(fe80|ff00)' /proc/net/ipv6_route
 }
 
-# What keeps the disk alive has a root of its own, which outlives this one: made in the tree, and moved.
+# What keeps the disk alive runs in the tree, below /run, which the system takes over. There it lies on the
+# initramfs's own file system still, of which all is deleted then but what lies below a mount: so one hides the
+# tree here.
 plydisk_prepare() {
-    [ ! -e "$plydisk_root/shutdown" ] || return 0
-    mkdir -p /plydisk/root "$plydisk_root"
-    chroot /plydisk /usr/bin/plydisk boot --make-root /root || return
-    # systemd shares all mounts with the namespaces of its units, and such mounts can't be moved.
-    mount --make-private /
-    mount --move /plydisk/root "$plydisk_root" || return
-    mount --make-shared /
+    [ ! -e "$plydisk_root/run/plydisk" ] || return 0
+    mkdir -p "$plydisk_root"
+    # Private, since systemd shares all mounts: else what hides the one would hide the other.
+    [ -e "$plydisk_root/shutdown" ] || mount --bind --make-private /plydisk "$plydisk_root" || return
+    [ ! -e /plydisk/shutdown ] || mount -t tmpfs -o mode=0700 plydisk /plydisk || return
+    mount -t proc -o nosuid,nodev,noexec proc "$plydisk_root/proc" || return
+    mount -t sysfs -o nosuid,nodev,noexec sysfs "$plydisk_root/sys" || return
+    mount -t devtmpfs -o nosuid,mode=0755 devtmpfs "$plydisk_root/dev" || return
+    mount -t tmpfs -o nosuid,nodev,mode=0755 tmpfs "$plydisk_root/run" || return
+    mkdir "$plydisk_root/run/plydisk"
     ln -s initramfs/disk/run/plydisk /run/plydisk
 }
 
@@ -31,7 +36,8 @@ plydisk_boot() {
         [ ! -e "$file" ] || { mkdir -p "$plydisk_root${file%/*}" && cat "$file" > "$plydisk_root$file"; }
     done
     [ ! -e /etc/resolv.conf ] || cat /etc/resolv.conf > "$plydisk_root/etc/resolv.conf"
-    chroot "$plydisk_root" /usr/bin/plydisk boot > /dev/console 2>&1
+    # By a name that begins with "@": systemd does not end what the command leaves running.
+    chroot "$plydisk_root" @plydisk boot > /dev/console 2>&1
 }
 
 if [ ! -e /run/plydisk/nbd0/disk.json ] && plydisk_has_place; then
