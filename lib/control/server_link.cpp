@@ -53,11 +53,19 @@ class Deadline {
 }
 
 std::string read_text(NbdConnection& connection, std::uint64_t offset) {
-  std::vector<char> text(longest_message);
-  const int error = connection.read(text.data(), text.size(), offset);
-  if (error == NbdConnection::lost) throw_lost();
-  if (error != 0) throw_errno(error, "the server's control connection");
-  return {text.data(), ::strnlen(text.data(), text.size())};
+  std::string text;
+  const auto read_on = [&](std::size_t length) {
+    const std::size_t begin = text.size();
+    text.resize(length);
+    const int error = connection.read(text.data() + begin, length - begin, offset + begin);
+    if (error == NbdConnection::lost) throw_lost();
+    if (error != 0) throw_errno(error, "the server's control connection");
+    const auto end = text.find('\0', begin);
+    if (end != text.npos) text.resize(end);
+    return end != text.npos;
+  };
+  if (!read_on(usual_message)) read_on(longest_message);
+  return text;
 }
 
 }  // namespace

@@ -64,15 +64,19 @@ void StationChannel::write(const void* data, std::size_t length, std::uint64_t o
 }
 
 void StationChannel::read(void* buffer, std::size_t length, std::uint64_t offset) {
-  std::string text;
   if (offset == event_offset) {
-    if (const auto request = hub_.next(listener(), event_limit)) text = to_line(*request);
-  } else if (offset == 0) {
+    const auto request = hub_.next(listener(), event_limit);
     const std::lock_guard lock(mutex_);
-    text = answer_;
+    event_ = request ? to_line(*request) : "";
   }
-  std::memset(buffer, 0, length);
-  std::memcpy(buffer, text.data(), std::min(length, text.size()));
+  const std::lock_guard lock(mutex_);
+  const bool is_event = offset >= event_offset;
+  const std::string& text = is_event ? event_ : answer_;
+  const std::uint64_t begin =
+      std::min<std::uint64_t>(offset - (is_event ? event_offset : 0), text.size());
+  const std::size_t count = std::min<std::size_t>(length, text.size() - begin);
+  std::memcpy(buffer, text.data() + begin, count);
+  std::memset(static_cast<char*>(buffer) + count, 0, length - count);
 }
 
 json StationChannel::carry_out(const json& request) {

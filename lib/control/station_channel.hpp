@@ -44,6 +44,7 @@ class StationChannel final : public ReservedExport {
   const Log log_;
   std::mutex mutex_;  // protects all below
   std::string answer_;
+  std::string event_;  // what was read of the server's requests last
   std::string nonce_;  // good for one hello
 };
 

@@ -45,6 +45,8 @@ inline constexpr std::string_view control_prefix = ".control/";
 inline constexpr std::string_view upload_prefix = ".upload/";
 inline constexpr std::string_view banner = R"({"plydisk":1})";
 inline constexpr std::size_t longest_message = std::size_t{64} << 10;  // bytes
+// What is read first. A station that has nothing to do reads so much each second.
+inline constexpr std::size_t usual_message = std::size_t{1} << 10;
 inline constexpr std::uint64_t event_offset = std::uint64_t{1} << 20;
 inline constexpr std::uint64_t size = std::uint64_t{2} << 20;
 
