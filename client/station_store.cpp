@@ -150,6 +150,7 @@ void prepare_store(const AttachedDisk& disk, const Origin& origin, const AttachO
   options.memory = disk.memory();
   options.keeps_files = disk.keeps_files;
   options.nbd.session = disk.token;
+  options.nbd.connections = 1;  // little is asked; the engine makes its own
   const auto store = Store::open(disk.store, options);
   Catalogue& catalogue = store->catalogue();
   // One that could not be ended, as its disk was detached: what it had in memory is gone.
