@@ -26,6 +26,8 @@ class ChunkAssembly {
   };
   // The chunk, if this was the last piece of it. Its bytes are whatever was sent.
   std::optional<Chunk> add(const Packet& packet);
+  // Whether some of its pieces are here, and others are missing.
+  bool has(std::uint32_t chunk) const { return unfinished_.contains(chunk); }
   // Pieces of this chunk are not wanted, or were wrong.
   void forget(std::uint32_t chunk);
 

@@ -41,12 +41,18 @@ bool MulticastReceiver::wait_for(std::uint64_t chunk, ChunkCache::Clock::time_po
 
 std::optional<ChunkCache::Clock::time_point> MulticastReceiver::last_heard() const {
   const std::lock_guard lock(mutex_);
-  return last_heard_;
+  return published_.heard;
 }
 
 MulticastReceiver::Counters MulticastReceiver::counters() const {
   const std::lock_guard lock(mutex_);
-  return counters_;
+  return published_.counters;
+}
+
+void MulticastReceiver::publish() {
+  seen_.counters.crowded_out = assembly_.counters().crowded_out;
+  const std::lock_guard lock(mutex_);
+  published_ = seen_;
 }
 
 void MulticastReceiver::run() {
@@ -68,25 +74,21 @@ void MulticastReceiver::run() {
     for (int i = 0; i < count; ++i)
       take(std::span(room).subspan(static_cast<std::size_t>(i) * Packet::largest_size,
                                    messages[static_cast<std::size_t>(i)].msg_len));
+    publish();
   }
 }
 
 void MulticastReceiver::take(std::span<const std::byte> bytes) {
   const auto packet = parse_packet(bytes);
-  {
-    const std::lock_guard lock(mutex_);
-    if (!packet || packet->stream != options_.stream) {
-      ++counters_.foreign;
-      return;
-    }
-    ++counters_.packets;
-    last_heard_ = ChunkCache::Clock::now();
-    count_lost(*packet);
-    counters_.crowded_out = assembly_.counters().crowded_out;
+  if (!packet || packet->stream != options_.stream) {
+    ++seen_.counters.foreign;
+    return;
   }
+  ++seen_.counters.packets;
+  seen_.heard = ChunkCache::Clock::now();
+  count_lost(*packet);
   if (!is_wanted(*packet)) {
-    const std::lock_guard lock(mutex_);
-    ++counters_.unwanted;
+    ++seen_.counters.unwanted;
     return;
   }
   if (auto whole = assembly_.add(*packet)) check_whole(std::move(*whole));
@@ -99,12 +101,22 @@ void MulticastReceiver::count_lost(const Packet& packet) {
   if (newest_ && newest_->first == packet.sender) {
     if (packet.sequence <= newest_->second) return;
     const std::uint64_t missing = packet.sequence - newest_->second - 1;
-    if (missing < most_at_once) counters_.lost += missing;
+    if (missing < most_at_once) seen_.counters.lost += missing;
   }
   newest_ = {packet.sender, packet.sequence};
 }
 
+// A chunk is looked at when its first piece comes, and not again for the others. Whether it may be
+// kept is decided in the end, by check_whole().
 bool MulticastReceiver::is_wanted(const Packet& packet) {
+  if (assembly_.has(packet.chunk)) return true;
+  if (refused_ == packet.chunk && packet.index != 0) return false;
+  const bool is_wanted = can_be_taken(packet);
+  refused_ = is_wanted ? std::nullopt : std::optional(packet.chunk);
+  return is_wanted;
+}
+
+bool MulticastReceiver::can_be_taken(const Packet& packet) {
   return packet.chunk < chunk_count(options_.disk_size) &&
          packet.chunk_length == chunk_length(packet.chunk, options_.disk_size) &&
          !cache_.has(packet.chunk, ChunkCache::Clock::now()) && hash_(packet.chunk).has_value();
@@ -112,13 +124,11 @@ bool MulticastReceiver::is_wanted(const Packet& packet) {
 
 void MulticastReceiver::check_whole(ChunkAssembly::Chunk chunk) {
   const auto expected = hash_(chunk.number);
-  const bool is_right = expected && hash_of(chunk.bytes) == *expected;
-  const std::uint64_t number = chunk.number;
-  if (is_right) cache_.put(number, std::move(chunk.bytes), ChunkCache::Clock::now());
-  {
-    const std::lock_guard lock(mutex_);
-    if (!is_right) ++counters_.wrong;
-  }
+  if (expected && hash_of(chunk.bytes) == *expected)
+    cache_.put(chunk.number, std::move(chunk.bytes), ChunkCache::Clock::now());
+  else if (expected)
+    ++seen_.counters.wrong;
+  publish();
   arrived_.notify_all();
 }
 

@@ -56,19 +56,28 @@ class MulticastReceiver {
   void take(std::span<const std::byte> bytes);
   void count_lost(const Packet& packet);
   bool is_wanted(const Packet& packet);
+  bool can_be_taken(const Packet& packet);
   void check_whole(ChunkAssembly::Chunk chunk);
+  void publish();
 
   const Options options_;
   const HashFn hash_;
   UniqueFd socket_, stop_;
   ChunkCache cache_;
-  ChunkAssembly assembly_;  // the thread's
+
+  // The thread's.
+  struct Seen {
+    Counters counters;
+    std::optional<ChunkCache::Clock::time_point> heard;
+  };
+  ChunkAssembly assembly_;
+  Seen seen_;
+  std::optional<std::uint32_t> refused_;  // the chunk that was looked at last, if it is not wanted
+  std::optional<std::pair<std::uint32_t, std::uint64_t>> newest_;  // sender and sequence number
 
   mutable std::mutex mutex_;  // protects all below
   std::condition_variable arrived_;
-  Counters counters_;
-  std::optional<ChunkCache::Clock::time_point> last_heard_;
-  std::optional<std::pair<std::uint32_t, std::uint64_t>> newest_;  // sender and sequence number
+  Seen published_;  // what others see: as it was after the last packets that came together
 
   std::thread thread_;
 };
