@@ -137,38 +137,65 @@ void add_events(CLI::App& app, Command& command) {
   });
 }
 
+struct ParameterArguments {
+  std::string name, value, image;
+  json request() const {
+    json request = json::object();
+    if (!name.empty()) request["name"] = name;
+    if (!image.empty()) request["image"] = image;
+    return request;
+  }
+};
+
 void add_param(CLI::App& app, Command& command) {
-  CLI::App* group = add_group(app, "param", "Parameters of the store");
+  CLI::App* group = add_group(app, "param", "Parameters of the store, and of images");
+  auto given = std::make_shared<ParameterArguments>();
+  const auto add_image = [given](CLI::App* verb) {
+    return verb->add_option("--image", given->image,
+                            "Of this image, whose own values go before the store's");
+  };
+  const auto add_name = [given](CLI::App* verb) {
+    verb->add_option("NAME", given->name, "The name of the parameter")->required();
+  };
+  const auto set_to = [&command, given](const json& value) {
+    json request = given->request();
+    request["value"] = value;
+    return command.show(command.call("param.set", request), [](const json& parameter) {
+      std::cout << printable(parameter["name"]) << " is " << printable(parameter["value"])
+                << " now\n";
+    });
+  };
   CLI::App* list = add_verb(*group, "list", "List all parameters", "  plydisk param list");
-  list->callback([&command] {
-    command.run = [&command] {
-      return command.show(command.call("param.list", json::object()), print_parameters);
+  add_image(list);
+  list->callback([&command, given] {
+    command.run = [&command, given] {
+      return command.show(command.call("param.list", given->request()), print_parameters);
     };
   });
-  auto name = std::make_shared<std::string>();
-  auto value = std::make_shared<std::string>();
   CLI::App* get = add_verb(*group, "get", "Print the value of a parameter",
                            "  plydisk param get session-grace");
-  get->add_option("NAME", *name, "The name of the parameter")->required();
-  get->callback([&command, name] {
-    command.run = [&command, name] {
-      return command.show(command.call("param.get", {{"name", *name}}), print_value);
+  add_name(get);
+  add_image(get);
+  get->callback([&command, given] {
+    command.run = [&command, given] {
+      return command.show(command.call("param.get", given->request()), print_value);
     };
   });
   CLI::App* set = add_verb(*group, "set", "Change a parameter",
                            "  plydisk param set session-grace 120\n"
-                           "  plydisk param set unknown-stations refuse");
-  set->add_option("NAME", *name, "The name of the parameter")->required();
-  set->add_option("VALUE", *value, "Its new value")->required();
-  set->callback([&command, name, value] {
-    command.run = [&command, name, value] {
-      return command.show(command.call("param.set", {{"name", *name}, {"value", *value}}),
-                          [](const json& parameter) {
-                            std::cout << printable(parameter["name"]) << " is "
-                                      << printable(parameter["value"]) << " now\n";
-                          });
-    };
+                           "  plydisk param set unknown-stations refuse\n"
+                           "  plydisk param set multicast auto --image debian");
+  add_name(set);
+  set->add_option("VALUE", given->value, "Its new value")->required();
+  add_image(set);
+  set->callback([&command, given, set_to] {
+    command.run = [given, set_to] { return set_to(given->value); };
   });
+  CLI::App* clear = add_verb(*group, "clear", "Let an image have the store's value again",
+                             "  plydisk param clear multicast --image debian");
+  add_name(clear);
+  add_image(clear)->required();
+  clear->callback([&command, set_to] { command.run = [set_to] { return set_to(nullptr); }; });
 }
 
 }  // namespace

@@ -30,21 +30,36 @@ json layer_remove(ControlService& service, const Params& params, const Progress&
   return {{"uuid", uuid}};
 }
 
-json param_list(ControlService& service, const Params&, const Progress&) {
+namespace {
+
+// Of the store, or of the image that the params name.
+json parameter_of(ControlService& service, const Params& params, const ParameterSpec& spec) {
+  const auto image = params.optional_text("image");
+  return image ? image_parameter_json(service.store().catalogue(), spec, *image)
+               : parameter_json(service.store().catalogue(), spec);
+}
+
+}  // namespace
+
+json param_list(ControlService& service, const Params& params, const Progress&) {
   json parameters = json::array();
   for (const ParameterSpec& spec : parameter_specs())
-    parameters.push_back(parameter_json(service.store().catalogue(), spec));
+    if (spec.of_image || !params.has("image"))
+      parameters.push_back(parameter_of(service, params, spec));
   return parameters;
 }
 
 json param_get(ControlService& service, const Params& params, const Progress&) {
-  return parameter_json(service.store().catalogue(), parameter_spec(params.text("name")));
+  return parameter_of(service, params, parameter_spec(params.text("name")));
 }
 
 json param_set(ControlService& service, const Params& params, const Progress&) {
   const std::string name = params.text("name");
-  service.store().catalogue().set_parameter(name, params.text("value"));
-  return parameter_json(service.store().catalogue(), parameter_spec(name));
+  if (const auto image = params.optional_text("image"))
+    service.store().catalogue().set_image_parameter(*image, name, params.optional_text("value"));
+  else
+    service.store().catalogue().set_parameter(name, params.text("value"));
+  return parameter_of(service, params, parameter_spec(name));
 }
 
 json status(ControlService& service, const Params&, const Progress&) {

@@ -155,4 +155,15 @@ json parameter_json(Catalogue& catalogue, const ParameterSpec& spec) {
           {"help", spec.help}};
 }
 
+json image_parameter_json(Catalogue& catalogue, const ParameterSpec& spec,
+                          const std::string& image) {
+  json result = parameter_json(catalogue, spec);
+  result["default"] = result["value"];
+  const auto own = catalogue.image_parameter(image, spec.name);
+  if (own) result["value"] = *own;
+  result["image"] = image;
+  result["own"] = own.has_value();
+  return result;
+}
+
 }  // namespace plydisk

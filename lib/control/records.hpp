@@ -24,5 +24,8 @@ nlohmann::json history_json(Catalogue& catalogue, const std::string& session);
 nlohmann::json layer_json(const LayerStatus& layer);
 nlohmann::json event_json(const Event& event);
 nlohmann::json parameter_json(Catalogue& catalogue, const ParameterSpec& spec);
+// As the image has it, with the store's value as the default.
+nlohmann::json image_parameter_json(Catalogue& catalogue, const ParameterSpec& spec,
+                                    const std::string& image);
 
 }  // namespace plydisk

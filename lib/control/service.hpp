@@ -43,9 +43,9 @@
 // layer.show      layer                                                layer
 // layer.check     layer                                                {uuid, sound, faults}
 // layer.remove    layer                                                {uuid}
-// param.list                                                           [param]
-// param.get       name                                                 param
-// param.set       name, value                                          param
+// param.list      image*                                               [param]
+// param.get       name, image*                                         param
+// param.set       name, value* (null clears an image's), image*        param
 // status                                                               status
 // changes                                                              {log, newest, and of each
 //                                                     topic the number of its newest event}

@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "base/error.hpp"
-#include "store/names.hpp"
 
 namespace plydisk {
 
@@ -39,7 +38,7 @@ GroupAddress::GroupAddress(const MulticastGroup& group) {
   if (!group.interface.empty()) {
     interface_ = ::if_nametoindex(group.interface.c_str());
     if (interface_ == 0)
-      throw Error(ENODEV, "there is no network interface " + quote(group.interface));
+      throw Error(ENODEV, "there is no network interface \"" + group.interface + "\"");
   }
   auto& ipv4 = reinterpret_cast<sockaddr_in&>(address_);
   auto& ipv6 = reinterpret_cast<sockaddr_in6&>(address_);
@@ -52,8 +51,8 @@ GroupAddress::GroupAddress(const MulticastGroup& group) {
     ipv6.sin6_port = htons(group.port);
     ipv6.sin6_scope_id = interface_;
   } else {
-    throw Error(EINVAL, "the group " + quote(group.address) +
-                            " is not valid: use a multicast address, such as 239.192.10.9 or "
+    throw Error(EINVAL, "the group \"" + group.address +
+                            "\" is not valid: use a multicast address, such as 239.192.10.9 or "
                             "ff15::10:9, or an IPv4 network's broadcast address");
   }
 }

@@ -18,6 +18,7 @@ struct MulticastGroup {
   std::uint16_t port = 0;
   std::string interface;  // by name; empty: the system's choice
   unsigned ttl = 1;       // hops
+  auto operator<=>(const MulticastGroup&) const = default;
 };
 
 class GroupAddress {

@@ -16,11 +16,11 @@ namespace {
 
 // The kernel cuts one send into packets of equal size, so a chunk takes two or three calls.
 constexpr std::size_t most_bytes_at_once = 60'000, most_packets_at_once = 64;
-constexpr std::size_t least_packet = Packet::header_size + 256;
 
 std::size_t checked_packet_size(std::size_t size) {
-  if (size < least_packet || size > Packet::largest_size)
-    throw Error(EINVAL, "packets for multicast have " + std::to_string(least_packet) + " to " +
+  if (size < MulticastSender::least_packet_size || size > Packet::largest_size)
+    throw Error(EINVAL, "packets for multicast have " +
+                            std::to_string(MulticastSender::least_packet_size) + " to " +
                             std::to_string(Packet::largest_size) + " bytes");
   return size;
 }

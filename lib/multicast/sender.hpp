@@ -20,6 +20,7 @@ class MulticastSender {
     std::uint64_t burst = 256 << 10;  // bytes
     std::size_t packet_size = 1400;   // bytes of UDP's payload
   };
+  static constexpr std::size_t least_packet_size = 300;  // bytes, as below
   // Throws Error(EINVAL) for what can't be sent so.
   explicit MulticastSender(const Options& options);
 

@@ -172,6 +172,14 @@ CREATE TABLE parameter(
   changed INTEGER NOT NULL
 ) STRICT;
 
+-- Of images that differ from the store.
+CREATE TABLE image_parameter(
+  image TEXT NOT NULL REFERENCES image(name) ON DELETE CASCADE,
+  name TEXT NOT NULL,
+  value TEXT NOT NULL,
+  PRIMARY KEY(image, name)
+) STRICT;
+
 CREATE TABLE destination(name TEXT NOT NULL PRIMARY KEY) STRICT;
 INSERT INTO destination VALUES
   ('direct'), ('server-volatile'), ('server-persistent'),
@@ -288,6 +296,37 @@ void Catalogue::set_parameter(const std::string& name, const std::string& value)
   const std::lock_guard lock(mutex_);
   run(db_, "INSERT OR REPLACE INTO parameter VALUES(?, ?, ?)", name, value, std::time(nullptr));
   events_.add(Topic::parameters, "changed", name, value);
+}
+
+std::optional<std::string> Catalogue::image_parameter(const std::string& image,
+                                                      const std::string& name) {
+  if (!parameter_spec(name).of_image)
+    throw Error(EINVAL, "the parameter " + quote(name) + " is the whole store's, and no image's");
+  const std::lock_guard lock(mutex_);
+  rows::require_image(db_, image);
+  Statement row =
+      prepare(db_, "SELECT value FROM image_parameter WHERE image = ? AND name = ?", image, name);
+  return row.step() ? std::optional(row.text(0)) : std::nullopt;
+}
+
+void Catalogue::set_image_parameter(const std::string& image, const std::string& name,
+                                    const std::optional<std::string>& value) {
+  image_parameter(image, name);
+  if (value) parameter_spec(name).check(*value);
+  const std::lock_guard lock(mutex_);
+  rows::require_image(db_, image);
+  if (value)
+    run(db_, "INSERT OR REPLACE INTO image_parameter VALUES(?, ?, ?)", image, name, *value);
+  else
+    run(db_, "DELETE FROM image_parameter WHERE image = ? AND name = ?", image, name);
+  events_.add(Topic::images, "changed", image);
+}
+
+MulticastTerms Catalogue::multicast_terms(const std::string& image) {
+  return plydisk::multicast_terms([&](const char* name) {
+    const auto own = image_parameter(image, name);
+    return own ? *own : parameter(name);
+  });
 }
 
 std::int64_t Catalogue::parameter_changed(const std::string& name) {

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/sqlite.hpp"
+#include "multicast/terms.hpp"
 #include "store/destination.hpp"
 #include "store/event_log.hpp"
 #include "store/foundation.hpp"
@@ -26,7 +27,7 @@
 namespace plydisk {
 
 // Raised when a store cannot be read by older programs; newer ones are refused (EPROTONOSUPPORT).
-inline constexpr int store_format = 7;
+inline constexpr int store_format = 8;
 
 // A server's store has images for many stations. A station's has one image, the export of a server,
 // and one session on it, whose layers are the station's own; its writes to "server-…" and "direct"
@@ -247,6 +248,12 @@ class Catalogue {
   std::int64_t parameter_changed(const std::string& name);
   // Checks the name and the value first.
   void set_parameter(const std::string& name, const std::string& value);
+  // An image's own value, if it has one. EINVAL for a parameter that images do not have.
+  std::optional<std::string> image_parameter(const std::string& image, const std::string& name);
+  // None: it has the store's again.
+  void set_image_parameter(const std::string& image, const std::string& name,
+                           const std::optional<std::string>& value);
+  MulticastTerms multicast_terms(const std::string& image);
 
  private:
   void tell(const std::string& session, std::set<std::string> layers_before,
