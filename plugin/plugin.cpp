@@ -27,6 +27,7 @@
 #include "control/station_duties.hpp"
 #include "control/station_hub.hpp"
 #include "guard.hpp"
+#include "multicast/service.hpp"
 #include "orderly_end.hpp"
 #include "peer.hpp"
 #include "sockets.hpp"
@@ -49,6 +50,7 @@ Configuration configuration;
 // Either a store with its control socket, or one image with a scratch overlay.
 struct Server {
   StationHub stations;
+  MulticastService multicast;
   std::shared_ptr<ServerLink> link;  // of a station, to its server
   std::unique_ptr<Store> store;
   std::unique_ptr<ControlService> service;
@@ -249,6 +251,7 @@ void cleanup() {
     delete std::exchange(orderly_end, nullptr);
     if (server == nullptr) return 0;
     server->stations.stop();
+    server->multicast.stop();
     if (server->link) server->link->stop();
     if (server->duties) server->duties->stop();
     if (server->control) server->control->stop();
@@ -274,7 +277,7 @@ void* open(int read_only) {
     auto handle = std::make_unique<Handle>();
     handle->read_only = read_only != 0;
     if (server->store)
-      handle->reserved = open_reserved_export(*server->store, server->stations,
+      handle->reserved = open_reserved_export(*server->store, server->stations, &server->multicast,
                                               nbdkit_export_name(), current_peer(), log);
     if (handle->reserved) return handle.release();
     if (server->store) {
@@ -392,9 +395,21 @@ int extents(void* handle, uint32_t count, uint64_t offset, uint32_t flags,
   });
 }
 
+// Of a station that is subscribed to multicast: to be sent so. If it is not, that is no failure
+// that anybody should read of, and the station reads it.
 int cache(void* handle, uint32_t count, uint64_t offset, uint32_t) {
   return guarded(-1, [&] {
-    handle_of(handle).disk().prefetch(offset, count);
+    Disk& disk = handle_of(handle).disk();
+    switch (server->multicast.send(disk, offset, count)) {
+      case MulticastService::Answer::sent:
+        return 0;
+      case MulticastService::Answer::refused:
+        nbdkit_set_error(ENOTSUP);
+        return -1;
+      case MulticastService::Answer::not_subscribed:
+        break;
+    }
+    disk.prefetch(offset, count);
     return 0;
   });
 }

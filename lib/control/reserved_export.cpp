@@ -13,10 +13,12 @@ void ReservedExport::zero(std::uint64_t, std::uint64_t) {
 }
 
 std::unique_ptr<ReservedExport> open_reserved_export(Store& store, StationHub& hub,
+                                                     MulticastService* multicast,
                                                      std::string_view name, Peer peer,
                                                      std::function<void(const std::string&)> log) {
   if (name.starts_with(station_protocol::control_prefix))
-    return std::make_unique<StationChannel>(store, hub, name, std::move(peer), std::move(log));
+    return std::make_unique<StationChannel>(store, hub, multicast, name, std::move(peer),
+                                            std::move(log));
   if (name.starts_with(station_protocol::upload_prefix))
     return std::make_unique<UploadExport>(store, name, peer);
   return TextExport::open(store, name, peer);

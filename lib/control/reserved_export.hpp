@@ -13,6 +13,7 @@
 
 namespace plydisk {
 
+class MulticastService;
 class StationHub;
 
 // One connection's. Thread safety: all functions from any thread. Ranges are inside size().
@@ -26,9 +27,10 @@ class ReservedExport {
   virtual void zero(std::uint64_t offset, std::uint64_t length);
 };
 
-// `log` gets what is refused. Null if the name is a disk's. Throws Error for a name that is not
-// complete, or what the store says.
+// `log` gets what is refused. `multicast` may be null. Null if the name is a disk's. Throws Error
+// for a name that is not complete, or what the store says.
 std::unique_ptr<ReservedExport> open_reserved_export(Store& store, StationHub& hub,
+                                                     MulticastService* multicast,
                                                      std::string_view name, Peer peer,
                                                      std::function<void(const std::string&)> log);
 

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/hex.hpp"
 #include "base/uuid.hpp"
 #include "control/params.hpp"
 #include "control/protocol.hpp"
 #include "control/station_protocol.hpp"
+#include "multicast/upstream.hpp"
+#include "stack/disk.hpp"
 
 namespace plydisk {
 
@@ -28,12 +31,24 @@ ExportName parse_control_name(std::string_view text) {
   return name;
 }
 
+// What a station says of itself is its word, and only shown.
+MulticastCounters counters_of(const json& params) {
+  MulticastCounters counters;
+  if (!params.contains("counters") || !params["counters"].is_object()) return counters;
+  for (const auto& [name, field] : MulticastCounters::fields)
+    if (const auto found = params["counters"].find(name);
+        found != params["counters"].end() && found->is_number_unsigned())
+      counters.*field = found->get<std::uint64_t>();
+  return counters;
+}
+
 }  // namespace
 
-StationChannel::StationChannel(Store& store, StationHub& hub, std::string_view export_name,
-                               Peer peer, Log log)
+StationChannel::StationChannel(Store& store, StationHub& hub, MulticastService* multicast,
+                               std::string_view export_name, Peer peer, Log log)
     : store_(store),
       hub_(hub),
+      multicast_(multicast),
       name_(parse_control_name(export_name)),
       peer_(std::move(peer)),
       log_(std::move(log)),
@@ -70,6 +85,12 @@ void StationChannel::read(void* buffer, std::size_t length, std::uint64_t offset
     event_ = request ? to_line(*request) : "";
   }
   const std::lock_guard lock(mutex_);
+  if (offset == hashes_offset) {
+    const std::size_t count = std::min(length, hashes_.size());
+    std::memcpy(buffer, hashes_.data(), count);
+    std::memset(static_cast<char*>(buffer) + count, 0, length - count);
+    return;
+  }
   const bool is_event = offset >= event_offset;
   const std::string& text = is_event ? event_ : answer_;
   const std::uint64_t begin =
@@ -92,6 +113,9 @@ json StationChannel::carry_out(const json& request) {
   if (method == "freeze") return freeze(params);
   if (method == "sent") return sent(params);
   if (method == "end") return end(params);
+  if (method == "join") return join(params);
+  if (method == "leave") return leave(params);
+  if (method == "hashes") return hashes(params);
   if (method == "answer") return take_answer(params);
   throw RpcError(rpc_code::unknown_method, ENOSYS, "stations have no method " + quote(method));
 }
@@ -201,6 +225,72 @@ json StationChannel::end(const json& given) {
   }
   store_.end_session(id, false);
   return json::object();
+}
+
+json StationChannel::join(const json& given) {
+  const Params params("join", given, {"counters"});
+  if (multicast_ == nullptr) throw Error(ENOTSUP, "this server has no multicast");
+  const StationSession session = store_.session_with_token(name_, peer_);
+  const SessionRecord& record = session.status.record;
+  const std::string what =
+      "version " + std::to_string(record.version) + " of image " + quote(record.image);
+  const MulticastService::Stream stream{record.image, record.version,
+                                        stream_id(session.image_uuid, record.version),
+                                        store_.catalogue().multicast_terms(record.image)};
+  if (store_.catalogue().version(record.image, record.version).state == "open")
+    throw Error(ENOTSUP, what + " is open, and no other station reads it");
+  const auto known = multicast_->subscriber(record.id);
+  if (stream.terms.use != MulticastTerms::Use::no && !(known && known->is_subscribed)) {
+    const auto some = store_.chunk_hashes(record.image, record.version, 0, hash_range_chunks);
+    if (std::ranges::none_of(some, [](const auto& hash) { return hash.has_value(); }))
+      throw Error(ENOTSUP, what + " has no hashes; make them with: plydisk version verify " +
+                               record.image + " " + std::to_string(record.version));
+  }
+  const auto disk = session.disk.lock();
+  if (!disk) throw Error(ESHUTDOWN, "the session has ended");
+  multicast_->subscribe(disk, record.id, stream, counters_of(given));
+  const MulticastTerms& terms = stream.terms;
+  return {{"group", terms.group.address},
+          {"port", terms.group.port},
+          {"interface", terms.group.interface},
+          {"stream",
+           to_hex({reinterpret_cast<const unsigned char*>(stream.id.data()), stream.id.size()})},
+          {"size", disk->size()},
+          {"timeout", terms.timeout.count()},
+          {"memory", terms.memory}};
+}
+
+json StationChannel::leave(const json& given) {
+  const Params params("leave", given, {});
+  if (multicast_ != nullptr)
+    multicast_->leave(store_.session_with_token(name_, peer_).status.record.id);
+  return json::object();
+}
+
+json StationChannel::hashes(const json& given) {
+  const Params params("hashes", given, {"range"});
+  const std::uint64_t range = params.number("range");
+  const StationSession session = store_.session_with_token(name_, peer_);
+  const SessionRecord& record = session.status.record;
+  const auto disk = session.disk.lock();
+  if (!disk) throw Error(ESHUTDOWN, "the session has ended");
+  if (range > chunk_count(disk->size()) / hash_range_chunks)
+    throw Error(EINVAL, "the disk has no such chunks");
+  const std::uint64_t first = range * hash_range_chunks;
+  auto known = store_.chunk_hashes(record.image, record.version, first, hash_range_chunks);
+  // What the session itself has written there reads otherwise.
+  const Stack stack = disk->stack();
+  const bool is_direct = disk->was_direct();
+  std::vector<std::byte> has, all;
+  for (std::size_t i = 0; i < known.size(); ++i) {
+    const bool is_shared = known[i] && !is_direct && stack.is_untouched(first + i, 1);
+    has.push_back(static_cast<std::byte>(is_shared));
+    if (is_shared) all.insert(all.end(), known[i]->begin(), known[i]->end());
+  }
+  has.insert(has.end(), all.begin(), all.end());
+  const std::lock_guard lock(mutex_);
+  hashes_ = std::move(has);
+  return {{"chunks", known.size()}};
 }
 
 json StationChannel::take_answer(const json& given) {

@@ -20,6 +20,13 @@
 //   sent      number, error*                 {}     all of the version's part is there; or why it
 //                                                    does not come
 //   end                                       {}
+//   join      counters*                       {group, port, interface, stream, size, timeout,
+//                                             memory}  subscribes to the multicast of the
+//                                             session's version, or renews that
+//   leave                                     {}
+//   hashes    range                           {chunks}  of so many from number 4096 · range on; a
+//                                             read at `hashes_offset` then has a byte for each,
+//                                             1 if there is a hash, and those hashes, in order
 //   answer    to, result* or error*           {}     what came of the server's request; neither:
 //                                                    it has arrived
 //
@@ -27,9 +34,10 @@
 // challenge and hello go over the same connection.
 //
 // The server asks: redirect (writes, carry, force), as on its control socket; ended, when the
-// session was ended there; and version (number), to make one of the disk as it is now. The station
-// calls freeze, answers {bytes}, and sends so many from its own layers in the background: as writes
-// and zeroes, of whole sectors and at their places on the disk, to the export
+// session was ended there; multicast (action: join, leave or status); and version (number), to make
+// one of the disk as it is now. The station calls freeze, answers {bytes}, and sends so many from
+// its own layers in the background: as writes and zeroes, of whole sectors and at their places on
+// the disk, to the export
 // ".upload/IMAGE@STATION+TOKEN.NUMBER", then calls sent. What has not arrived soon is asked again:
 // a read may have been left behind by a connection that is gone.
 #pragma once
@@ -48,6 +56,7 @@ inline constexpr std::size_t longest_message = std::size_t{64} << 10;  // bytes
 // What is read first. A station that has nothing to do reads so much each second.
 inline constexpr std::size_t usual_message = std::size_t{1} << 10;
 inline constexpr std::uint64_t event_offset = std::uint64_t{1} << 20;
+inline constexpr std::uint64_t hashes_offset = std::uint64_t{3} << 19;
 inline constexpr std::uint64_t size = std::uint64_t{2} << 20;
 
 inline std::string proof_message(const std::string& nonce, const std::string& station,

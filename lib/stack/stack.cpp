@@ -82,6 +82,14 @@ void Stack::for_each_place(std::uint64_t offset, std::uint64_t length, const Pla
   });
 }
 
+bool Stack::is_untouched(std::uint64_t first, std::uint64_t count) const {
+  for (const auto& layer : layers)
+    for (std::uint64_t chunk = first; chunk < first + count; ++chunk)
+      if (const ChunkState state = layer->find(chunk); !(state.valid | state.zero).empty())
+        return false;
+  return true;
+}
+
 std::vector<Stack::SourceFile> Stack::files() const {
   std::vector<SourceFile> files;
   if (const File* const file = version->backing().file())

@@ -25,6 +25,9 @@ struct Stack {
   void for_each_extent(std::uint64_t offset, std::uint64_t length,
                        const Backing::ExtentFn& fn) const;
 
+  // Whether chunks first … first+count-1 are as the version has them: no layer holds a sector.
+  bool is_untouched(std::uint64_t first, std::uint64_t count) const;
+
   // The files that its bytes may be in, each byte at its place on the disk. They stay open as long
   // as the stack is kept.
   struct SourceFile {

@@ -22,6 +22,7 @@
 
 #include "backing/nbd_backing.hpp"
 #include "base/progress.hpp"
+#include "stack/chunk_hashes.hpp"
 #include "store/catalogue.hpp"
 #include "store/names.hpp"
 #include "store/own_layers.hpp"
@@ -140,6 +141,7 @@ struct StationSession {
   std::string writer;
   Foundation foundation;
   std::string image_uuid;
+  std::weak_ptr<Disk> disk;  // to be locked as long as it is used, and no longer than the store is
 };
 
 struct RedirectResult {
@@ -286,6 +288,12 @@ class Store {
   // Reads the version, and compares it with its hashes. Parts that have none get them.
   virtual Verification verify_version(const std::string& image, unsigned number,
                                       const Progress& progress) = 0;
+
+  // What chunks first … first+count-1 of a version hash to; none for those of which it is not
+  // known, and for all while the image is written directly.
+  virtual std::vector<std::optional<ChunkHash>> chunk_hashes(const std::string& image,
+                                                             unsigned number, std::uint64_t first,
+                                                             std::size_t count) = 0;
 
   // Removes what nothing refers to: merged versions that nobody uses any more, files that crashes
   // left; with `unknown` also what no record speaks of. `dry_run`: only tells.

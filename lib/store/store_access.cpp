@@ -120,8 +120,13 @@ StationSession StoreImpl::session_with_token(const ExportName& name, const Peer&
   const bool is_attached = session->is_attached;
   lock.unlock();
   const SessionStatus status = status_of(*session);
-  return {status, surviving(layers) < layers.size(),    is_attached,
-          writer, foundation_of(status.record, layers), catalogue_.image(name.image).uuid};
+  return {status,
+          surviving(layers) < layers.size(),
+          is_attached,
+          writer,
+          foundation_of(status.record, layers),
+          catalogue_.image(name.image).uuid,
+          std::shared_ptr<Disk>(session, session->disk.get())};
 }
 
 // What a client that begins a session writes to. With a token it is plydisk's own, and may have a

@@ -252,4 +252,41 @@ Verification StoreImpl::verify_version(const std::string& name, unsigned given,
   return result;
 }
 
+std::vector<std::optional<ChunkHash>> StoreImpl::chunk_hashes(const std::string& name,
+                                                              unsigned number, std::uint64_t first,
+                                                              std::size_t count) {
+  const ImageRecord image = catalogue_.image(name);
+  const std::uint64_t end = std::min(first + count, chunk_count(image.size));
+  std::vector<std::uint64_t> wanted;
+  for (std::uint64_t chunk = first; chunk < end; ++chunk) wanted.push_back(chunk);
+  std::vector<std::optional<ChunkHash>> result(wanted.size());
+  if (image.backing_dirty) return result;
+  std::vector<bool> is_decided(wanted.size());
+  const auto decide = [&](std::uint64_t chunk, const std::optional<ChunkHash>& hash) {
+    if (chunk < first || chunk >= end || is_decided[chunk - first]) return;
+    is_decided[chunk - first] = true;
+    if (hash != damaged_chunk) result[chunk - first] = hash;
+  };
+  const auto layers = frozen_layers(catalogue_.version(name, number));
+  for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
+    const auto& [identity, folder] = *layer;
+    if (const auto hashes = ChunkHashes::open(folder, identity.uuid, identity.disk_size))
+      hashes->for_each_of(wanted, decide);
+    else
+      load_frozen_index(folder / SectorIndex::file_name, identity,
+                        [&](const ChunkChange& row) { decide(row.chunk, std::nullopt); });
+  }
+  const auto hashes = ChunkHashes::open(hashes_folder(image), image.uuid, image.size);
+  if (!hashes) return result;
+  hashes->for_each_of(wanted, decide);
+  // The others have no data, or have zeros.
+  static const ChunkHash zeros = hash_of(std::vector<std::byte>(chunk_size));
+  for (const std::uint64_t chunk : wanted) {
+    const std::size_t length = chunk_length(chunk, image.size);
+    if (!is_decided[chunk - first])
+      decide(chunk, length == chunk_size ? zeros : hash_of(std::vector<std::byte>(length)));
+  }
+  return result;
+}
+
 }  // namespace plydisk

@@ -73,6 +73,9 @@ class StoreImpl final : public Store {
                                      const Progress& progress) override;
   Verification verify_version(const std::string& image, unsigned number,
                               const Progress& progress) override;
+  std::vector<std::optional<ChunkHash>> chunk_hashes(const std::string& image, unsigned number,
+                                                     std::uint64_t first,
+                                                     std::size_t count) override;
   Garbage collect_garbage(bool dry_run, bool unknown) override;
   StoreCheck check(const Progress& progress) override;
   void stop() override;

@@ -102,6 +102,10 @@ class FakeStore : public Store {
     return {};
   }
   Verification verify_version(const std::string&, unsigned, const Progress&) override { return {}; }
+  std::vector<std::optional<ChunkHash>> chunk_hashes(const std::string&, unsigned, std::uint64_t,
+                                                     std::size_t) override {
+    return {};
+  }
   Garbage collect_garbage(bool, bool) override { return {}; }
   StoreCheck check(const Progress&) override { return {}; }
 
