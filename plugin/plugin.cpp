@@ -28,6 +28,7 @@
 #include "control/station_hub.hpp"
 #include "guard.hpp"
 #include "multicast/service.hpp"
+#include "multicast/station.hpp"
 #include "orderly_end.hpp"
 #include "peer.hpp"
 #include "sockets.hpp"
@@ -42,7 +43,7 @@ using namespace plydisk;
 
 struct Configuration {
   std::string store, image, overlay, memory, session, control;
-  bool files = true;
+  bool files = true, multicast = false;
   std::optional<unsigned> connections, patience;
 };
 Configuration configuration;
@@ -51,7 +52,8 @@ Configuration configuration;
 struct Server {
   StationHub stations;
   MulticastService multicast;
-  std::shared_ptr<ServerLink> link;  // of a station, to its server
+  std::shared_ptr<ServerLink> link;                       // of a station, to its server
+  std::shared_ptr<MulticastStation> multicast_at_client;  // of a station
   std::unique_ptr<Store> store;
   std::unique_ptr<ControlService> service;
   std::unique_ptr<StationDuties> duties;  // of a station
@@ -97,6 +99,8 @@ std::string read_hidden(const char* value) {
 bool config_plain(const std::string& key, const char* value) {
   if (key == "files")
     configuration.files = parse_yes("files", value);
+  else if (key == "multicast")
+    configuration.multicast = parse_yes("multicast", value);
   else if (key == "connections")
     configuration.connections = std::max(1U, parse_number("connections", value));
   else if (key == "patience")
@@ -122,7 +126,7 @@ int config(const char* key, const char* value) {
     if (place == nullptr)
       throw Error(EINVAL, "unknown parameter " + std::string(key) +
                               "; there are: file, backing, store, overlay, connections, patience, "
-                              "memory, files, session, control");
+                              "memory, files, session, control, multicast");
     if (!place->empty()) throw Error(EINVAL, std::string(key) + " is given twice");
     if (place == &configuration.image && is_nbd_uri(value)) {
       *place = value;
@@ -187,6 +191,13 @@ std::unique_ptr<Server> open_server(bool serve) {
   if (!configuration.control.empty())
     opened->link = std::make_shared<ServerLink>(configuration.control);
   options.upstream = opened->link;
+  if (opened->link && serve) {
+    opened->multicast_at_client =
+        std::make_shared<MulticastStation>(opened->link, configuration.multicast);
+    options.over_server = [station = opened->multicast_at_client](std::shared_ptr<Backing> disk) {
+      return station->over(std::move(disk));
+    };
+  }
   opened->store = Store::open(configuration.store, options);
   if (!serve) return opened;
   const bool is_station = opened->store->catalogue().role() == StoreRole::station;
@@ -426,7 +437,8 @@ constexpr const char* help =
     "                  memory lie;\n"
     "files=no          and that there are none in files;\n"
     "session=TOKEN, control=URI\n"
-    "                  how to talk to its server about the session.";
+    "                  how to talk to its server about the session;\n"
+    "multicast=yes     and that it takes part in multicast from its start.";
 
 void dump_plugin() {
   printf("plydisk_version=%s\n", PLYDISK_VERSION);

@@ -69,6 +69,16 @@ class Backing {
   // Makes everything written before durable.
   virtual void flush() = 0;
 
+  // Asks the server to send the range to all stations of its group, this one among them, and waits
+  // until it was sent. False if the server does not: who wants it is to read it. May throw as
+  // read().
+  virtual bool send_by_multicast(std::uint64_t, std::uint64_t) const { return false; }
+  // How often it has been connected to: after another one, what was known of the server may not
+  // hold any more. 0: not yet.
+  virtual std::uint64_t connection() const noexcept { return 1; }
+  // The network interface by which the server is reached; empty if that is not known.
+  virtual std::string interface() const { return {}; }
+
   // Returns at once if no server is away. Throws as a request that has waited in vain.
   virtual void wait_until_back() const {}
   // Why requests wait or fail now, a sentence; empty if they do not.

@@ -111,6 +111,13 @@ class NbdBacking final : public Backing {
     }
   }
 
+  bool send_by_multicast(std::uint64_t offset, std::uint64_t length) const override {
+    if (offset >= about().size) return false;
+    return links_.cache(offset, std::min(length, about().size - offset));
+  }
+  std::uint64_t connection() const noexcept override { return links_.connection(); }
+  std::string interface() const override { return links_.interface(); }
+
   void wait_until_back() const override { links_.wait_until_back(); }
   std::string trouble() const override { return links_.trouble(); }
   void stay_in_session() noexcept override { links_.stay_in_session(); }

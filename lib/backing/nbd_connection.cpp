@@ -1,6 +1,7 @@
 #include "backing/nbd_connection.hpp"
 
 #include <fcntl.h>
+#include <ifaddrs.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -36,6 +37,16 @@ std::int64_t send_write(nbd_handle* handle, const NbdConnection::Write& write,
     return nbd_aio_pwrite(handle, write.data, write.length, write.offset, done, 0);
   return nbd_aio_zero(handle, write.length, write.offset, done,
                       write.may_punch ? 0 : LIBNBD_CMD_FLAG_NO_HOLE);
+}
+
+bool is_same_address(const sockaddr_storage& one, const sockaddr& other) {
+  if (one.ss_family != other.sa_family) return false;
+  if (one.ss_family == AF_INET)
+    return reinterpret_cast<const sockaddr_in&>(one).sin_addr.s_addr ==
+           reinterpret_cast<const sockaddr_in&>(other).sin_addr.s_addr;
+  return one.ss_family == AF_INET6 &&
+         IN6_ARE_ADDR_EQUAL(&reinterpret_cast<const sockaddr_in6&>(one).sin6_addr,
+                            &reinterpret_cast<const sockaddr_in6&>(other).sin6_addr);
 }
 
 }  // namespace
@@ -142,6 +153,7 @@ void NbdConnection::ask_about() {
   about_.can_flush = nbd_can_flush(handle) == 1;
   about_.can_zero = nbd_can_zero(handle) == 1;
   about_.can_multi_conn = nbd_can_multi_conn(handle) == 1;
+  about_.can_cache = nbd_can_cache(handle) == 1;
   about_.has_extents = nbd_can_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
 }
 
@@ -263,6 +275,12 @@ int NbdConnection::flush() {
       [&](const nbd_completion_callback& done) { return nbd_aio_flush(handle_.get(), done, 0); });
 }
 
+int NbdConnection::cache(std::uint64_t offset, std::uint64_t length) {
+  return run([&](const nbd_completion_callback& done) {
+    return nbd_aio_cache(handle_.get(), length, offset, done, 0);
+  });
+}
+
 int NbdConnection::write_all(std::span<const Write> writes) {
   std::deque<Waiter> waiters;
   for (std::size_t i = 0; i < writes.size(); ++i)
@@ -288,6 +306,19 @@ int NbdConnection::extents(std::uint64_t offset, std::uint64_t length,
     const nbd_extent_callback callback{on_extents, &extents, nullptr};
     return nbd_aio_block_status(handle_.get(), length, offset, callback, done, 0);
   });
+}
+
+std::string NbdConnection::interface() const {
+  sockaddr_storage own{};
+  socklen_t size = sizeof own;
+  ifaddrs* all = nullptr;
+  if (::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&own), &size) != 0 ||
+      ::getifaddrs(&all) != 0)
+    return {};
+  const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> owned(all, ::freeifaddrs);
+  for (const ifaddrs* one = all; one != nullptr; one = one->ifa_next)
+    if (one->ifa_addr != nullptr && is_same_address(own, *one->ifa_addr)) return one->ifa_name;
+  return {};
 }
 
 bool NbdConnection::is_unconfirmed() const noexcept {

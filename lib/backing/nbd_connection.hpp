@@ -36,6 +36,7 @@ struct NbdExport {
   bool read_only = false;
   bool can_flush = false, can_zero = false, can_multi_conn = false;
   bool has_extents = false;  // block status, base:allocation
+  bool can_cache = false;
   bool operator==(const NbdExport&) const = default;
 };
 
@@ -65,6 +66,8 @@ class NbdConnection {
   // Several writes that do not overlap, side by side.
   int write_all(std::span<const Write> writes);
   int flush();
+  // What that means is the server's matter; with plydisk's, see Backing::send_by_multicast().
+  int cache(std::uint64_t offset, std::uint64_t length);
   struct Extent {
     std::uint64_t length;  // bytes
     bool is_zero;
@@ -76,6 +79,8 @@ class NbdConnection {
   // Whether the network, not the server, seems to be what is waited for: something that was sent is
   // not confirmed in spite of being repeated. Never true of a Unix socket.
   bool is_unconfirmed() const noexcept;
+  // The network interface by which it reaches the server; empty for a Unix socket.
+  std::string interface() const;
   // Ends it: whoever waits gets `lost`.
   void drop() noexcept;
 

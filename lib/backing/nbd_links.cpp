@@ -49,6 +49,7 @@ NbdLinks::NbdLinks(const std::string& uri, const NbdOptions& options)
   try {
     group_ = connect(options_.connect_limit);
     about_ = group_->structured().about();
+    connection_ = 1;
   } catch (const Error& error) {
     if (options.resumes && is_refused_for_good(error)) {
       over_reason_ = session_has_ended;
@@ -144,15 +145,34 @@ NbdLinks::GroupPtr NbdLinks::run_structured(
   return run_on(what, &Group::structured, request);
 }
 
-NbdLinks::GroupPtr NbdLinks::run_on(const char* what, NbdConnection& (Group::*connection)() const,
+NbdLinks::GroupPtr NbdLinks::run_on(const char* what, NbdConnection& (Group::*chosen)() const,
                                     const std::function<int(NbdConnection&)>& request) const {
   while (true) {
     GroupPtr group = current();
-    const int error = request(((*group).*connection)());
+    const int error = request(((*group).*chosen)());
     if (error == 0) return group;
     if (error != NbdConnection::lost) throw_errno(error, uri_ + " could not " + what);
     report_lost(group);
   }
+}
+
+bool NbdLinks::cache(std::uint64_t offset, std::uint64_t length) const {
+  while (true) {
+    const GroupPtr group = current();
+    if (!about_.can_cache) return false;
+    const int error = group->mine().cache(offset, length);
+    if (error != NbdConnection::lost) return error == 0;
+    report_lost(group);
+  }
+}
+
+std::string NbdLinks::interface() const {
+  GroupPtr group;
+  {
+    const std::lock_guard lock(mutex_);
+    group = group_;
+  }
+  return group ? group->structured().interface() : "";
 }
 
 void NbdLinks::report_lost(const GroupPtr& group) const {
@@ -257,6 +277,7 @@ void NbdLinks::replace(std::unique_lock<std::mutex>& lock) {
     about_ = next->structured().about();
     is_known_ = true;
   }
+  ++connection_;
   group_ = next;
   changed_.notify_all();
 }

@@ -61,6 +61,12 @@ class NbdLinks {
   GroupPtr run_structured(const char* what,
                           const std::function<int(NbdConnection&)>& request) const;
 
+  // Whether the server has done it; not if it can't, or refuses.
+  bool cache(std::uint64_t offset, std::uint64_t length) const;
+  // As Backing's.
+  std::uint64_t connection() const noexcept { return connection_.load(); }
+  std::string interface() const;
+
   // Keeps a write that `group` has answered until a flush covers it. False: the group was lost
   // meanwhile, so the write must be made again; `data` is still there.
   bool keep(const GroupPtr& group, std::uint64_t offset, std::uint64_t length,
@@ -79,7 +85,7 @@ class NbdLinks {
   void stop_waiting() noexcept;
 
  private:
-  GroupPtr run_on(const char* what, NbdConnection& (Group::*connection)() const,
+  GroupPtr run_on(const char* what, NbdConnection& (Group::*chosen)() const,
                   const std::function<int(NbdConnection&)>& request) const;
   GroupPtr connect(std::chrono::milliseconds limit);
   std::string next_uri();
@@ -100,6 +106,7 @@ class NbdLinks {
   std::uint64_t size_ = 0;  // never changes after construction
   std::atomic<bool> is_known_{true};
   std::atomic<bool> has_written_;
+  std::atomic<std::uint64_t> connection_{0};
   // Of the thread that connects, alone: the epoch of the connections made last, and when the server
   // was last asked whether the session is over.
   std::uint64_t epoch_ = 0;

@@ -6,6 +6,7 @@
 
 #include "backing/nbd_uri.hpp"
 #include "base/error.hpp"
+#include "base/hex.hpp"
 #include "base/secret.hpp"
 #include "control/protocol.hpp"
 #include "control/station_protocol.hpp"
@@ -104,14 +105,16 @@ std::string ServerLink::exchange(const Connection& connection, const std::string
   return read_text(*connection, 0);
 }
 
-json ServerLink::call(const std::string& method, json params) {
-  Connection connection;
+ServerLink::Connection ServerLink::connect_to_ask() {
   try {
-    connection = connect(uri_);
+    return connect(uri_);
   } catch (const Error& error) {
     throw Error(ESHUTDOWN, error.what());
   }
-  return call_on(connection, method, std::move(params));
+}
+
+json ServerLink::call(const std::string& method, json params) {
+  return call_on(connect_to_ask(), method, std::move(params));
 }
 
 json ServerLink::call_on(const Connection& connection, const std::string& method, json params) {
@@ -201,6 +204,48 @@ void ServerLink::sent(std::uint64_t version, const std::string& failure) {
 }
 
 void ServerLink::end_session() { call("end", json::object()); }
+
+MulticastOffer ServerLink::join_multicast(const MulticastCounters& counters) {
+  json said = json::object();
+  for (const auto& [name, field] : MulticastCounters::fields) said[name] = counters.*field;
+  const json answer = call("join", {{"counters", said}});
+  MulticastOffer offer;
+  offer.group.address = answer.at("group").get<std::string>();
+  offer.group.port = answer.at("port").get<std::uint16_t>();
+  offer.group.interface = answer.at("interface").get<std::string>();
+  const auto stream = from_hex(answer.at("stream").get<std::string>());
+  if (!stream || stream->size() != offer.stream.size())
+    throw Error(EPROTO, "the server's answer is not understood");
+  std::memcpy(offer.stream.data(), stream->data(), stream->size());
+  offer.disk_size = answer.at("size").get<std::uint64_t>();
+  offer.timeout = std::chrono::seconds(answer.at("timeout").get<unsigned>());
+  offer.memory = answer.at("memory").get<std::uint64_t>();
+  return offer;
+}
+
+void ServerLink::leave_multicast() { call("leave", json::object()); }
+
+std::vector<std::optional<ChunkHash>> ServerLink::multicast_hashes(std::uint64_t range) {
+  const Connection connection = connect_to_ask();
+  const auto chunks =
+      call_on(connection, "hashes", {{"range", range}}).at("chunks").get<std::size_t>();
+  if (chunks > hash_range_chunks) throw Error(EPROTO, "the server gives too many hashes");
+  std::vector<std::optional<ChunkHash>> hashes(chunks);
+  if (chunks == 0) return hashes;
+  std::vector<std::byte> bytes(chunks * (1 + sizeof(ChunkHash)));
+  const Deadline deadline(connection, answer_limit);
+  const int error = connection->read(bytes.data(), bytes.size(), hashes_offset);
+  if (error == NbdConnection::lost) throw_lost();
+  if (error != 0) throw_errno(error, "the server's control connection");
+  const std::byte* at = bytes.data() + chunks;
+  for (std::size_t i = 0; i < chunks; ++i) {
+    if (bytes[i] == std::byte{0}) continue;
+    ChunkHash& hash = hashes[i].emplace();
+    std::copy_n(at, hash.size(), hash.begin());
+    at += hash.size();
+  }
+  return hashes;
+}
 
 void ServerLink::listen(Handler handler) {
   handler_ = std::move(handler);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "backing/nbd_connection.hpp"
+#include "multicast/upstream.hpp"
 #include "store/upstream.hpp"
 
 namespace plydisk {
@@ -23,7 +24,7 @@ std::string control_uri(const std::string& uri, const std::string& image,
                         const std::string& station, const std::string& token);
 
 // Thread safety: all functions from any thread; construction, listen() and destruction by one.
-class ServerLink final : public Upstream {
+class ServerLink final : public Upstream, public MulticastUpstream {
  public:
   // Connects at each request.
   explicit ServerLink(std::string control_uri);
@@ -46,6 +47,9 @@ class ServerLink final : public Upstream {
   SessionState session_state() override;
   void freeze(std::uint64_t version, bool goes_on) override;
   void end_session() override;
+  MulticastOffer join_multicast(const MulticastCounters& counters) override;
+  void leave_multicast() override;
+  std::vector<std::optional<ChunkHash>> multicast_hashes(std::uint64_t range) override;
   // Where to send what the station has of a version, as writes and zeroes. It throws as requests do
   // after stop().
   using Connection = std::shared_ptr<NbdConnection>;
@@ -62,6 +66,7 @@ class ServerLink final : public Upstream {
 
  private:
   Connection connect(const std::string& uri);
+  Connection connect_to_ask();
   nlohmann::json call(const std::string& method, nlohmann::json params);
   nlohmann::json call_on(const Connection& connection, const std::string& method,
                          nlohmann::json params);

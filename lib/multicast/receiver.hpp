@@ -36,6 +36,7 @@ class MulticastReceiver {
 
   // Thread safety: the functions below from any thread.
   ChunkCache& cache() noexcept { return cache_; }
+  const ChunkCache& cache() const noexcept { return cache_; }
   // Whether the chunk is here, or comes until then.
   bool wait_for(std::uint64_t chunk, ChunkCache::Clock::time_point deadline);
   // When the last packet of the stream was heard; none: never.

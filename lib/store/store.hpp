@@ -46,6 +46,8 @@ struct StoreOptions {
   // Null if the server is not plydisk's, which can only be written directly.
   std::shared_ptr<Upstream> upstream;
   std::function<void(const std::string&)> log;  // what an administrator should know; may be empty
+  // Of a station's store: puts something between its layers and the server's disk. May be empty.
+  std::function<std::shared_ptr<Backing>(std::shared_ptr<Backing> server)> over_server;
   // Whether to refuse a station's store (EAGAIN), which nobody but its engine may work on.
   bool refuse_station = false;
   // How long to wait for another process that has the store.

@@ -368,6 +368,8 @@ std::shared_ptr<const Version> StoreImpl::load_version(const ImageRecord& image,
       nbd.on_first_write = [this] { note_passed(); };
     }
     backing = open_backing(backing_of(image), nbd);
+    if (is_station() && options_.over_server && is_nbd_uri(image.backing))
+      backing = options_.over_server(std::move(backing));
   }
   if (backing->size() != image.size)
     throw Error(EUCLEAN,
