@@ -108,6 +108,7 @@ AttachedDisk make_record(const AttachOptions& options, const std::set<unsigned>&
   disk.uri = is_file ? file_to_attach(options)
                      : with_tls(options.uri, complete(options.tls, disk.station));
   disk.read_only = options.read_only;
+  disk.multicast = options.multicast;
   disk.connections = options.connections;
   disk.patience = options.patience;
   disk.keeps_files = !options.folder.empty();

@@ -23,6 +23,7 @@ struct AttachOptions {
   unsigned connections = 4;
   std::optional<unsigned> patience;  // seconds
   bool read_only = false;
+  bool multicast = false;     // join as soon as it is attached
   bool discard = false;       // layers that lie on another version of the disk
   bool keep_version = false;  // or use the version that they lie on
   bool foreground = false;

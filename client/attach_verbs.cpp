@@ -30,6 +30,7 @@ json disk_json(const AttachedDisk& disk) {
               {"writes", nullptr},
               {"plan", disk.writes},
               {"persistence", nullptr},
+              {"multicast", nullptr},
               {"stats", nullptr}};
   if (const int supervisor = SupervisorLock::holder(disk); supervisor != 0) {
     result["supervisor"] = supervisor;
@@ -38,7 +39,7 @@ json disk_json(const AttachedDisk& disk) {
   try {
     if (auto engine = ControlClient::connect(disk.store)) {
       const json session = engine->call("session.show", {{"session", disk.session()}});
-      for (const char* field : {"trouble", "writes", "plan", "persistence", "stats"})
+      for (const char* field : {"trouble", "writes", "plan", "persistence", "multicast", "stats"})
         result[field] = session[field];
       if (!session["trouble"].is_null()) result["state"] = "waiting";  // for its server
     } else {
@@ -109,6 +110,9 @@ void add_attach(CLI::App& app, Command& command) {
                    "Seconds that requests wait for a server that is away, before they fail; else "
                    "for ever");
   verb->add_flag("--read-only", options->read_only, "A disk that can't be written");
+  verb->add_flag("--multicast", options->multicast,
+                 "Hear by multicast what other stations read, if the server sends it, until "
+                 "\"plydisk multicast leave\"");
   verb->add_flag("--discard", options->discard,
                  "Drop persistent layers in --dir that lie on another version of the image")
       ->excludes(verb->add_flag("--keep-version", options->keep_version,

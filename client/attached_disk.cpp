@@ -38,6 +38,7 @@ AttachedDisk load(const std::filesystem::path& folder) {
   disk.store = record.at("store").get<std::string>();
   disk.keeps_files = record.at("keeps_files");
   disk.read_only = record.at("read_only");
+  disk.multicast = record.value("multicast", false);
   disk.connections = record.at("connections");
   if (!record.at("patience").is_null()) disk.patience = record["patience"].get<unsigned>();
   return disk;
@@ -69,6 +70,7 @@ void AttachedDisk::save() const {
                     {"store", store.string()},
                     {"keeps_files", keeps_files},
                     {"read_only", read_only},
+                    {"multicast", multicast},
                     {"connections", connections},
                     {"patience", patience ? json(*patience) : json(nullptr)}};
   const std::string text = record.dump(2) + "\n";

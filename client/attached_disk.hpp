@@ -38,6 +38,7 @@ struct AttachedDisk {
   std::filesystem::path store;
   bool keeps_files = false;
   bool read_only = false;
+  bool multicast = false;  // joins as soon as it is attached
   unsigned connections = 4;
   std::optional<unsigned> patience;  // seconds
 

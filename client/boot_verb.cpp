@@ -99,6 +99,7 @@ json attach_once(const BootArguments& arguments) {
   if (arguments.disc) return attach_disc(arguments);
   const std::string uri = uri_of(arguments), station = station_of(arguments, uri);
   AttachOptions options{.uri = uri, .station = station};
+  options.multicast = arguments.multicast;
   add_credentials(options);
   attach_to_device(arguments, options);
   return {{"device", device}, {"uri", uri}, {"station", station}};

@@ -64,6 +64,7 @@ void add_version_verbs(CLI::App& app, Command& command);
 void add_upkeep_verbs(CLI::App& app, Command& command);
 void add_station_verbs(CLI::App& app, Command& command);
 void add_session_verbs(CLI::App& app, Command& command);
+void add_multicast_verbs(CLI::App& app, Command& command);
 void add_layer_verbs(CLI::App& app, Command& command);
 // init, param and status.
 void add_store_verbs(CLI::App& app, Command& command);

@@ -47,6 +47,7 @@ std::vector<std::string> command_line(const AttachedDisk& disk) {
   if (!disk.control.empty())
     words.insert(words.end(), {"session=+" + hidden(disk, "session", disk.token),
                                "control=+" + hidden(disk, "control", disk.control)});
+  if (disk.multicast) words.push_back("multicast=yes");
   if (disk.patience) words.push_back("patience=" + std::to_string(*disk.patience));
   return words;
 }

@@ -50,6 +50,7 @@ void set_up(CLI::App& app, Command& command) {
   add_version_verbs(app, command);
   add_station_verbs(app, command);
   add_session_verbs(app, command);
+  add_multicast_verbs(app, command);
   add_layer_verbs(app, command);
   add_upkeep_verbs(app, command);
   add_attach_verbs(app, command);

@@ -201,8 +201,12 @@ std::unique_ptr<Server> open_server(bool serve) {
   opened->store = Store::open(configuration.store, options);
   if (!serve) return opened;
   const bool is_station = opened->store->catalogue().role() == StoreRole::station;
-  opened->service = std::make_unique<ControlService>(*opened->store, ControlService::Role::server,
-                                                     is_station ? nullptr : &opened->stations);
+  MulticastParts multicast;
+  multicast.station = opened->multicast_at_client.get();
+  if (!is_station) multicast.service = &opened->multicast;
+  opened->service =
+      std::make_unique<ControlService>(*opened->store, ControlService::Role::server,
+                                       is_station ? nullptr : &opened->stations, multicast);
   if (opened->link) {
     opened->duties = std::make_unique<StationDuties>(*opened->service, *opened->link, log);
     opened->link->listen(

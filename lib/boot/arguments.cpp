@@ -120,12 +120,14 @@ std::optional<BootArguments> parse_boot_arguments(std::string_view command_line)
       arguments.writes = to_string(WritePlan(value));
     } else if (name == "plydisk.patience") {
       arguments.patience = parse_seconds(value);
+    } else if (name == "plydisk.multicast") {
+      arguments.multicast = parse_yes_or_no(name, value);
     } else if (name == "plydisk.check") {
       arguments.checks_disc = parse_yes_or_no(name, value);
     } else if (name.starts_with("plydisk.")) {
       throw Error(EINVAL, "there is no argument " + name +
                               ": use plydisk.station, plydisk.identity, plydisk.writes, "
-                              "plydisk.patience or plydisk.check");
+                              "plydisk.multicast, plydisk.patience or plydisk.check");
     } else if (name == "BOOTIF") {
       arguments.boot_mac = mac_of(value);
     }

@@ -7,6 +7,7 @@
 //   plydisk=disc[:LABEL]                          or: a disc in a drive of this machine (disc.hpp)
 //   plydisk.check=yes|no                          whether that is read through before it is used
 //   plydisk.writes=DEST[:SIZE][,DEST...]          where writes go; else as the server says
+//   plydisk.multicast=yes|no                      whether to hear what other stations read
 //   plydisk.patience=SECONDS                      how long to wait for a server
 //   BOOTIF=01-MAC                                 the card that the firmware has booted with
 #pragma once
@@ -22,7 +23,7 @@ namespace plydisk {
 struct BootArguments {
   std::string uri;                  // "dhcp": DHCP's root-path; empty: it is a disc
   std::optional<std::string> disc;  // its label; empty: whichever is there
-  bool checks_disc = false;
+  bool checks_disc = false, multicast = false;
   std::string station, identity, writes;  // empty: not said
   std::optional<std::chrono::seconds> patience;
   std::string boot_mac;  // lower case, with colons; empty: not said

@@ -51,6 +51,13 @@ json redirect(ControlService& service, const Params& params, const Progress& pro
 json ask_station(ControlService& service, const SessionRecord& session, const char* method,
                  const json& params);
 
+json multicast_join(ControlService& service, const Params& params, const Progress& progress);
+json multicast_leave(ControlService& service, const Params& params, const Progress& progress);
+json multicast_status(ControlService& service, const Params& params, const Progress& progress);
+// What the server sends; and what a session has of it, null if it never took part.
+json multicast_streams(ControlService& service);
+json multicast_of(ControlService& service, const std::string& session);
+
 json layer_list(ControlService& service, const Params& params, const Progress& progress);
 json layer_show(ControlService& service, const Params& params, const Progress& progress);
 json layer_remove(ControlService& service, const Params& params, const Progress& progress);

@@ -14,6 +14,7 @@ json session_list(ControlService& service, const Params&, const Progress&) {
 json session_show(ControlService& service, const Params& params, const Progress&) {
   const SessionStatus session = service.store().session(params.text("session"));
   json result = session_json(session);
+  result["multicast"] = multicast_of(service, session.record.id);
   result["history"] = history_json(service.store().catalogue(), session.record.id);
   return result;
 }

@@ -93,6 +93,7 @@ json status(ControlService& service, const Params&, const Progress&) {
           {"sessions", sessions},
           {"connections", connections},
           {"layers", store.catalogue().layers().size()},
+          {"multicast", multicast_streams(service)},
           {"stats", {{"bytes_read", bytes_read}, {"bytes_written", bytes_written}}}};
 }
 

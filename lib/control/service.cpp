@@ -57,6 +57,9 @@ const std::vector<Method>& method_table() {
       {"session.show", {"session"}, methods::session_show},
       {"session.end", {"session", "discard"}, methods::session_end},
       {"redirect", {"session", "writes", "carry", "force"}, methods::redirect},
+      {"multicast.join", {"session"}, methods::multicast_join},
+      {"multicast.leave", {"session"}, methods::multicast_leave},
+      {"multicast.status", {"session"}, methods::multicast_status},
       {"layer.list", {}, methods::layer_list},
       {"layer.show", {"layer"}, methods::layer_show},
       {"layer.check", {"layer"}, methods::layer_check},
@@ -115,8 +118,13 @@ void require_right_store(Store& store, const std::string& method) {
 
 }  // namespace
 
-ControlService::ControlService(Store& store, Role role, StationHub* stations)
-    : store_(store), role_(role), stations_(stations), started_(std::time(nullptr)) {}
+ControlService::ControlService(Store& store, Role role, StationHub* stations,
+                               MulticastParts multicast)
+    : store_(store),
+      role_(role),
+      stations_(stations),
+      multicast_(multicast),
+      started_(std::time(nullptr)) {}
 
 json ControlService::call(const std::string& method, const json& params, const Progress& progress,
                           ClientDisk* disk) {

@@ -39,6 +39,9 @@
 // session.end     session, discard*                                    {session, discarded}
 // redirect        session, writes, carry*, force*                      {session, from, to,
 //                                                     pause_ms, carried, survives}
+// multicast.join  session*                                             multicast
+// multicast.leave session*                                             multicast
+// multicast.status session*                                            multicast, or of all streams
 // layer.list                                                           [layer]
 // layer.show      layer                                                layer
 // layer.check     layer                                                {uuid, sound, faults}
@@ -77,19 +80,29 @@
 
 namespace plydisk {
 
+class MulticastService;
+class MulticastStation;
+
 // What a client has open: nothing, or one of these.
 struct ClientDisk {
   DiskView view;
   std::unique_ptr<Store::Connection> firmware;
 };
 
+// What a process has of multicast; null: it has none.
+struct MulticastParts {
+  MulticastService* service = nullptr;  // a server
+  MulticastStation* station = nullptr;  // a station
+};
+
 // Thread safety: call() may be called from any thread.
 class ControlService {
  public:
   enum class Role { server, command };
-  // `store` must outlive the service, and so must `stations`, through which a server reaches them;
-  // null: it does not.
-  ControlService(Store& store, Role role, StationHub* stations = nullptr);
+  // All must outlive the service. `stations`: through which a server reaches them; null: it does
+  // not.
+  ControlService(Store& store, Role role, StationHub* stations = nullptr,
+                 MulticastParts multicast = {});
 
   // Throws RpcError for a method or params that are wrong, and what the store throws. `progress`
   // may throw: that cancels the work. It may be empty.
@@ -102,12 +115,14 @@ class ControlService {
   Store& store() { return store_; }
   Role role() const { return role_; }
   StationHub* stations() { return stations_; }
+  const MulticastParts& multicast() const { return multicast_; }
   std::int64_t started() const { return started_; }
 
  private:
   Store& store_;
   const Role role_;
   StationHub* const stations_;
+  const MulticastParts multicast_;
   const std::int64_t started_;  // seconds since 1970
 };
 

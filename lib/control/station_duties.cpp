@@ -25,6 +25,11 @@ json StationDuties::carry_out(const std::string& method, json params) {
     params["session"] = session();
     return service_.call("redirect", params);
   }
+  if (method == "multicast") {
+    const std::string action = Params(method, params, {"action"}).text("action");
+    for (const char* known : {"join", "leave", "status"})
+      if (action == known) return service_.call("multicast." + action, json::object());
+  }
   if (method == "version") return send_version(params);
   throw Error(ENOSYS, "the station has no method " + quote(method));
 }

@@ -31,6 +31,8 @@ TEST_CASE("boot: the kernel's command line") {
   CHECK(arguments->station == "pc07");
   CHECK(arguments->writes == "client-ram:1G,server-volatile");
   CHECK(arguments->patience == std::chrono::seconds(60));
+  CHECK_FALSE(arguments->multicast);
+  CHECK(parse_boot_arguments("plydisk=nbd://a/b plydisk.multicast=yes")->multicast);
   CHECK(arguments->identity == "mac");
   CHECK(arguments->boot_mac == "52:54:00:ab:cd:01");
 
@@ -48,7 +50,8 @@ TEST_CASE("boot: the kernel's command line") {
        {"plydisk=", "plydisk=debian", "plydisk=nbd://a/b plydisk.station=a/b",
         "plydisk=nbd://a/b plydisk.station=", "plydisk=nbd://a/b plydisk.writes=",
         "plydisk=nbd://a/b plydisk.patience=-1", "plydisk=nbd://a/b plydisk.patience=86401",
-        "plydisk=nbd://a/b plydisk.patience=", "plydisk=nbd://a/b plydisk.identity=uuid",
+        "plydisk=nbd://a/b plydisk.patience=",
+        "plydisk=nbd://a/b plydisk.multicast=auto", "plydisk=nbd://a/b plydisk.identity=uuid",
         "plydisk=nbd://a/b plydisk.stations=a", "plydisk=disc:", "plydisk=discs",
         "plydisk=disc:a b", "plydisk=disc:rescue", "plydisk=disc:A/B",
         "plydisk=disc:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
