@@ -2,6 +2,7 @@
 #include "control/protocol.hpp"
 #include "control/service.hpp"
 #include "fake_store.hpp"
+#include "store/parameters.hpp"
 
 namespace plydisk {
 
@@ -250,7 +251,7 @@ TEST_CASE("methods: layers") {
 
 TEST_CASE("methods: parameters and status") {
   MethodsFixture f;
-  CHECK(f.call("param.list").size() == 5);
+  CHECK(f.call("param.list").size() == parameter_specs().size());
   const json grace = f.call("param.set", {{"name", "session-grace"}, {"value", "60"}});
   CHECK(grace["value"] == "60");
   CHECK(grace["default"] == "30");
@@ -261,6 +262,24 @@ TEST_CASE("methods: parameters and status") {
         }).code() == EINVAL);
 
   f.add_session();
+  const json own{{"name", "multicast"}, {"image", "debian"}};
+  CHECK(f.call("param.get", own)["value"] == "no");
+  CHECK(f.call("param.get", own)["own"] == false);
+  CHECK(f.call("param.list", {{"image", "debian"}}).size() == 11);
+  const auto set_own = [&](const char* name, const json& value, const char* image) {
+    return f.call("param.set", {{"name", name}, {"value", value}, {"image", image}});
+  };
+  CHECK(set_own("multicast", "auto", "debian")["value"] == "auto");
+  CHECK(f.call("param.get", {{"name", "multicast"}})["value"] == "no");
+  CHECK(f.store.catalogue().multicast_terms("debian").use == MulticastTerms::Use::automatic);
+  CHECK(error_of([&] { set_own("multicast", "maybe", "debian"); }).code() == EINVAL);
+  CHECK(error_of([&] { set_own("session-grace", "5", "debian"); }).code() == EINVAL);
+  CHECK(error_of([&] { set_own("multicast", "yes", "arch"); }).code() == ENOENT);
+  CHECK(set_own("multicast", nullptr, "debian")["value"] == "no");
+
+  CHECK(f.call("multicast.status")["streams"].empty());
+  CHECK(error_of([&] { f.call("multicast.join", {{"session", "s1"}}); }).code() == ENOTSUP);
+  CHECK(f.call("session.show", {{"session", "s1"}})["multicast"].is_null());
   const json status = f.call("status");
   CHECK(status["serving"] == true);
   CHECK(status["images"] == 1);

@@ -97,6 +97,8 @@ class FakeDisk : public Backing, public MulticastUpstream {
     return hashes;
   }
 
+  std::uint64_t packets_sent() const { return sender_.counters().packets; }
+
   MulticastOffer offer;
   mutable std::atomic<unsigned> reads{0}, asked{0};
   std::atomic<unsigned> joins{0}, leaves{0};
@@ -123,6 +125,11 @@ struct Station {
       std::this_thread::sleep_for(5ms);
     }
     REQUIRE(disk.status().counters.heard > 0);
+    // On a busy machine what was sent may have come late.
+    const auto is_quiet = [&] {
+      return !disk.status().is_silent && disk.status().counters.packets >= server->packets_sent();
+    };
+    REQUIRE(comes_true(is_quiet));
     before = disk.status().counters;
     server->reads = 0;
   }
@@ -302,6 +309,35 @@ TEST_CASE("multicast station: it leaves, and joins again") {
   station.disk.join();
   CHECK(station.disk.status().is_joined);
   CHECK(station.is_right(0, 3));
+}
+
+TEST_CASE("multicast station: a flood of what is forged, torn or of others does no harm") {
+  Station station("239.192.78.10");
+  std::atomic<bool> is_over{false};
+  std::thread flood([&] {
+    MulticastSender sender({station_group("239.192.78.10"), std::uint64_t{1} << 32});
+    const auto sent_by_nobody = stream_id("another", 1);
+    const std::vector<std::byte> forged(chunk_size, std::byte{'x'});
+    const UniqueFd noise = open_sender(station_group("239.192.78.10"));
+    while (!is_over) {
+      for (std::uint32_t chunk = 0; chunk < 20 && !is_over; ++chunk) {
+        sender.send(station.server->offer.stream, chunk, forged);
+        sender.send(sent_by_nobody, chunk, forged);
+        sender.send(station.server->offer.stream, chunk + 1000, forged);
+        sender.send(station.server->offer.stream, chunk, {forged.data(), 5000});
+        [[maybe_unused]] const ssize_t written = ::write(noise.get(), forged.data(), 300);
+      }
+    }
+  });
+  const auto is_hit = [&] { return station.grown(&MulticastCounters::wrong) > 0; };
+  CHECK(station.comes_true(is_hit));
+  for (int round = 0; round < 3; ++round)
+    for (std::uint64_t chunk = 0; chunk < chunk_count(station_disk_size); ++chunk)
+      CHECK(station.is_right(chunk, 1));
+  is_over = true;
+  flood.join();
+  CHECK(station.grown(&MulticastCounters::foreign) > 0);
+  CHECK(station.disk.status().bytes_kept <= station.server->offer.memory);
 }
 
 TEST_CASE("multicast station: a server that answers nonsense is not joined") {
