@@ -87,7 +87,7 @@ void StationChannel::read(void* buffer, std::size_t length, std::uint64_t offset
   const std::lock_guard lock(mutex_);
   if (offset == hashes_offset) {
     const std::size_t count = std::min(length, hashes_.size());
-    std::memcpy(buffer, hashes_.data(), count);
+    std::copy_n(hashes_.begin(), count, static_cast<std::byte*>(buffer));
     std::memset(static_cast<char*>(buffer) + count, 0, length - count);
     return;
   }
