@@ -73,10 +73,8 @@ void AttachedDisk::save() const {
                     {"multicast", multicast},
                     {"connections", connections},
                     {"patience", patience ? json(*patience) : json(nullptr)}};
-  const std::string text = record.dump(2) + "\n";
   const auto unfinished = folder() / ".disk.json";
-  const File file = File::open(unfinished, O_RDWR | O_CREAT | O_TRUNC);
-  file.write(text.data(), text.size(), 0);
+  write_text_file(unfinished, record.dump(2) + "\n");
   std::filesystem::rename(unfinished, folder() / record_name);
 }
 

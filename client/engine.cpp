@@ -29,8 +29,7 @@ UniqueFd open_process(int pid) {
 // A command line is seen by all users, this file by root alone. Returns its path.
 std::string hidden(const AttachedDisk& disk, const char* name, const std::string& text) {
   const auto path = disk.folder() / name;
-  const File file = File::open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
-  file.write(text.data(), text.size(), 0);
+  write_text_file(path, text);
   return path;
 }
 

@@ -122,8 +122,7 @@ void Adaptation::run(const std::filesystem::path& disk) const {
   for (const PlannedPartition& partition : plan_.partitions)
     if (!partition.uuid.empty())
       uuids += std::to_string(partition.number) + " " + partition.uuid + "\n";
-  const File file = File::open(list, O_RDWR | O_CREAT | O_TRUNC);
-  file.write(uuids.data(), uuids.size(), 0);
+  write_text_file(list, uuids);
   {
     const LoopDevice root_device(disk.string(), root.range, false);
     std::optional<LoopDevice> boot_device;

@@ -44,8 +44,7 @@ fs::path hidden(const fs::path& path) {
 }
 
 void write(const fs::path& file, const std::string& text) {
-  const File out = File::open(file, O_WRONLY | O_CREAT | O_TRUNC);
-  out.write(text.data(), text.size(), 0);
+  write_text_file(file, text);
   let_all_read(file);
 }
 
