@@ -65,15 +65,25 @@ cleanup() {
 
 is_running() { kill -0 "$1" 2> /dev/null; }
 
-# wait_until SECONDS COMMAND…
+# wait_until SECONDS COMMAND…: three times as long under a sanitizer, where all takes longer.
 wait_until() {
   local tries=$(($1 * 20))
+  [[ -z ${PLYDISK_PRELOAD:-} ]] || tries=$((3 * tries))
   shift
   until "$@"; do
     ((tries-- > 0)) || return 1
     sleep 0.05
   done
 }
+
+# freeze PID…: until they are sent SIGCONT. Threads may go on for a moment after the signal was sent,
+# long enough to answer somebody.
+freeze() {
+  local process
+  kill -STOP "$@"
+  for process; do wait_until 10 is_frozen "$process" || fail "process $process does not stop"; done
+}
+is_frozen() { ! cat "/proc/$1/task"/*/status 2> /dev/null | grep '^State:' | grep -qv stopped; }
 
 # --- the server
 
