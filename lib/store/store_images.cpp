@@ -36,9 +36,9 @@ void copy_sparse(const Backing& from, const File& to, const Progress& progress) 
       const auto piece = static_cast<std::size_t>(std::min<std::uint64_t>(end - at, buffer.size()));
       from.read(buffer.data(), piece, at);
       for (std::size_t i = 0; i < piece; i += chunk_size) {
-        const auto part = std::min<std::size_t>(chunk_size, piece - i);
+        const auto length = std::min<std::size_t>(chunk_size, piece - i);
         const auto* const bytes_here = buffer.data() + i;
-        if (!is_all_zeros(bytes_here, part)) to.write(bytes_here, part, at + i);
+        if (!is_all_zeros(bytes_here, length)) to.write(bytes_here, length, at + i);
       }
       at += piece;
       if (progress) progress(at, from.size());

@@ -72,12 +72,12 @@ void VersionWorld::connect(const std::string& station, unsigned version) {
 
 void VersionWorld::write(const std::string& station, std::uint64_t generation) {
   Disk& disk = connections_.at(station)->disk();
-  auto& [content, persistent] = model_.sessions.at(key(station));
+  auto& [content, is_persistent] = model_.sessions.at(key(station));
   std::mt19937_64 random(generation);
   for (unsigned i = 0; i < 10; ++i)
     change_sectors(disk, content, random, i % 3 == 0 ? 300 : 20, generation);
   if (flushes_) disk.flush();
-  persistent = store_->session(station).persistent;
+  is_persistent = store_->session(station).persistent;
 }
 
 void VersionWorld::begin_layer(const std::string& station) { store_->view_session(station); }

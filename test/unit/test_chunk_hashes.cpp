@@ -14,7 +14,7 @@ using plydisk::test::error_of;
 
 namespace {
 
-constexpr std::uint64_t disk_size = 1ULL << 40;
+constexpr std::uint64_t hashed_size = 1ULL << 40;
 constexpr const char* owner = "11111111-2222-4333-8444-555555555555";
 
 ChunkHash hash_of_text(std::string_view text) { return hash_of(std::as_bytes(std::span(text))); }
@@ -25,11 +25,11 @@ struct ChunkHashesFixture {
   const std::filesystem::path file = folder / ChunkHashes::file_name;
   const std::filesystem::path unfinished = folder / "hashes.sqlite.new";
   // In groups of 256: both ends of one, one alone, one at the end of the disk.
-  const std::vector<std::uint64_t> chunks{0, 1, 255, 256, 511, 70000, disk_size / chunk_size - 1};
+  const std::vector<std::uint64_t> chunks{0, 1, 255, 256, 511, 70000, hashed_size / chunk_size - 1};
 
   std::map<std::uint64_t, ChunkHash> write(const std::string& salt) const {
     std::map<std::uint64_t, ChunkHash> written;
-    ChunkHashWriter writer(folder, owner, disk_size);
+    ChunkHashWriter writer(folder, owner, hashed_size);
     for (const std::uint64_t chunk : chunks) {
       written[chunk] = hash_of_text(salt + std::to_string(chunk));
       writer.add(chunk, written[chunk]);
@@ -37,7 +37,9 @@ struct ChunkHashesFixture {
     writer.finish();
     return written;
   }
-  std::unique_ptr<ChunkHashes> open() const { return ChunkHashes::open(folder, owner, disk_size); }
+  std::unique_ptr<ChunkHashes> open() const {
+    return ChunkHashes::open(folder, owner, hashed_size);
+  }
   std::optional<ChunkHash> find(std::uint64_t chunk) const {
     std::optional<ChunkHash> found;
     open()->for_each_of(std::array{chunk}, [&](std::uint64_t number, const ChunkHash& hash) {
@@ -82,7 +84,7 @@ TEST_CASE_FIXTURE(ChunkHashesFixture, "chunk hashes: what was added is found, in
 }
 
 TEST_CASE_FIXTURE(ChunkHashesFixture, "chunk hashes: a file of none is one of none") {
-  ChunkHashWriter(folder, owner, disk_size).finish();
+  ChunkHashWriter(folder, owner, hashed_size).finish();
   const auto hashes = open();
   REQUIRE(hashes);
   hashes->for_each([](std::uint64_t, const ChunkHash&) { CHECK(false); });
@@ -90,8 +92,8 @@ TEST_CASE_FIXTURE(ChunkHashesFixture, "chunk hashes: a file of none is one of no
 
 TEST_CASE_FIXTURE(ChunkHashesFixture, "chunk hashes: those of something else are none") {
   write("a");
-  CHECK(ChunkHashes::open(folder, "11111111-2222-4333-8444-555555555556", disk_size) == nullptr);
-  CHECK(ChunkHashes::open(folder, owner, disk_size - 512) == nullptr);
+  CHECK(ChunkHashes::open(folder, "11111111-2222-4333-8444-555555555556", hashed_size) == nullptr);
+  CHECK(ChunkHashes::open(folder, owner, hashed_size - 512) == nullptr);
   change("UPDATE meta SET value = '2' WHERE key = 'format'");
   CHECK(open() == nullptr);
 }
@@ -113,7 +115,7 @@ TEST_CASE_FIXTURE(ChunkHashesFixture, "chunk hashes: a damaged file is not belie
 TEST_CASE_FIXTURE(ChunkHashesFixture, "chunk hashes: they appear complete or not at all") {
   const auto written = write("a");
   {
-    ChunkHashWriter given_up(folder, owner, disk_size);
+    ChunkHashWriter given_up(folder, owner, hashed_size);
     given_up.add(3, hash_of_text("b"));
     CHECK(std::filesystem::exists(unfinished));
   }

@@ -19,7 +19,7 @@ namespace {
 using Bytes = std::vector<std::byte>;
 using Clock = ChunkCache::Clock;
 
-constexpr std::uint64_t disk_size = 40 * chunk_size + 700;  // bytes
+constexpr std::uint64_t version_size = 40 * chunk_size + 700;  // bytes
 
 // The chunks of a disk, and their hashes, made once: the receiver asks for a hash at each packet.
 struct DiskOfChunks {
@@ -27,8 +27,8 @@ struct DiskOfChunks {
   std::vector<ChunkHash> hashes;
   DiskOfChunks() {
     std::mt19937 random(1);
-    for (std::uint64_t number = 0; number < chunk_count(disk_size); ++number) {
-      Bytes bytes(chunk_length(number, disk_size));
+    for (std::uint64_t number = 0; number < chunk_count(version_size); ++number) {
+      Bytes bytes(chunk_length(number, version_size));
       for (std::byte& byte : bytes) byte = static_cast<std::byte>(random() & 0xff);
       hashes.push_back(hash_of(bytes));
       chunks.push_back(std::move(bytes));
@@ -61,7 +61,7 @@ struct Network {
     MulticastReceiver::Options options;
     options.group = group;
     options.stream = stream;
-    options.disk_size = disk_size;
+    options.disk_size = version_size;
     options.memory = memory;
     options.timeout = 60s;
     return std::make_unique<MulticastReceiver>(options, hash);
@@ -76,7 +76,7 @@ struct Network {
 
 bool has_chunk(MulticastReceiver& receiver, std::uint64_t number) {
   if (!receiver.wait_for(number, Clock::now() + 10s)) return false;
-  Bytes read(chunk_length(number, disk_size));
+  Bytes read(chunk_length(number, version_size));
   return receiver.cache().read(number, 0, read, Clock::now()) && read == chunk_of(number);
 }
 
@@ -88,7 +88,7 @@ TEST_CASE("multicast: every receiver hears what was sent once") {
     const Network network(address);
     const auto one = network.receiver(), two = network.receiver();
     MulticastSender sender = network.sender();
-    for (std::uint64_t chunk = 0; chunk < chunk_count(disk_size); ++chunk) {
+    for (std::uint64_t chunk = 0; chunk < chunk_count(version_size); ++chunk) {
       sender.send(network.stream, static_cast<std::uint32_t>(chunk), chunk_of(chunk));
       REQUIRE(has_chunk(*one, chunk));
       REQUIRE(has_chunk(*two, chunk));
@@ -96,7 +96,7 @@ TEST_CASE("multicast: every receiver hears what was sent once") {
     CHECK(one->counters().wrong == 0);
     CHECK(one->counters().lost == 0);
     CHECK(one->counters().packets == sender.counters().packets);
-    CHECK(sender.counters().chunks == chunk_count(disk_size));
+    CHECK(sender.counters().chunks == chunk_count(version_size));
     CHECK(one->cache().counters().bytes == 0);
   }
 }
