@@ -46,8 +46,9 @@ END
 /dev/sdb1 /data ext4 defaults 0 2
 END
   cp "$repository/test/guest/inside/functions" "$repository/test/guest/inside/loop" "$tree/etc/"
-  # Nothing of it is wanted here, and it takes seconds.
+  # Nothing of these is wanted here, and they take seconds.
   ln -s /dev/null "$tree/etc/systemd/system/apt-daily.timer"
+  ln -s /dev/null "$tree/etc/systemd/system/e2scrub_reap.service"
   cat > "$tree/etc/systemd/system/scripts.service" << 'END'
 [Unit]
 After=getty.target
